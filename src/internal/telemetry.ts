@@ -1,0 +1,34 @@
+/**
+ * Spans and metrics of the seams, with the OpenTelemetry names (semantic conventions for databases and messaging). The library
+ * only creates them; exporting is the program's choice.
+ */
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import type * as Tracer from "effect/Tracer"
+
+/** Wraps an operation in a span, or leaves it alone when tracing is off. */
+export type Spanned = <A, E, R>(
+  name: string,
+  attributes: Record<string, unknown>,
+  effect: Effect.Effect<A, E, R>,
+  kind?: Tracer.SpanKind
+) => Effect.Effect<A, E, R>
+
+export const spannedWhen = (tracing: boolean): Spanned =>
+  tracing
+    ? <A, E, R>(name: string, attributes: Record<string, unknown>, effect: Effect.Effect<A, E, R>, kind: Tracer.SpanKind = "client") =>
+        // withSpan takes ParentSpan out of R; no effect given here asks for it.
+        Effect.withSpan(effect, name, { kind, attributes }) as Effect.Effect<A, E, R>
+    : (_name, _attributes, effect) => effect
+
+/** Milliseconds, as a histogram from 0.05 ms to 30 s. */
+export const durationBoundaries = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000]
+
+export const kvOperationDuration = (backend: string, operation: string): Metric.Histogram<number> =>
+  Metric.withAttributes(
+    Metric.histogram("seams_kv_operation_duration_milliseconds", {
+      description: "Duration of Kv operations",
+      boundaries: durationBoundaries
+    }),
+    { backend, operation }
+  )

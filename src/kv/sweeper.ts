@@ -1,0 +1,50 @@
+/**
+ * Expired entries are invisible at their deadline whatever happens; this loop removes them soon after, so that watchers learn
+ * of it and space comes back also for keys nobody reads.
+ */
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import type * as Scope from "effect/Scope"
+import { background } from "../internal/background.ts"
+import type { HealthRegistry } from "../internal/health.ts"
+import type { Driver } from "./driver.ts"
+
+/** A store with several processes is looked at now and then, for what a killed one left to expire. */
+const sharedPoll = 30_000
+/** Timers of the platform overflow beyond 2^31 ms; a longer wait is taken in parts. */
+const longestSleep = 86_400_000
+
+export const forkSweeper = (
+  driver: Driver,
+  health: HealthRegistry
+): Effect.Effect<{ readonly expiresWithin: (millis: number) => Effect.Effect<void> }, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const earlier = yield* Latch.make(false)
+    let deadline = Number.POSITIVE_INFINITY
+
+    const longest = driver.capabilities.shared ? sharedPoll : longestSleep
+    const wait = Effect.gen(function* () {
+      if (deadline === Number.POSITIVE_INFINITY && !driver.capabilities.shared) return yield* earlier.await
+      const left = Math.max(0, deadline - (yield* driver.now))
+      yield* Effect.raceFirst(Effect.sleep(Math.min(left, longest)), earlier.await)
+    })
+
+    yield* background("kv sweeper", health, (part) =>
+      Effect.gen(function* () {
+        earlier.closeUnsafe()
+        deadline = (yield* driver.sweep) ?? Number.POSITIVE_INFINITY
+        yield* part.up
+        yield* wait
+      }).pipe(Effect.forever)
+    )
+
+    const expiresWithin = (millis: number) =>
+      Effect.flatMap(Effect.orElseSucceed(driver.now, () => 0), (now) =>
+        Effect.sync(() => {
+          if (now + millis >= deadline) return
+          deadline = now + millis
+          earlier.openUnsafe()
+        })
+      )
+    return { expiresWithin }
+  })
