@@ -28,7 +28,7 @@ export type FillRandom = (words: Uint32Array<ArrayBuffer>) => void
  */
 export type NextMessageId = (now: number) => string
 
-const fillFromPlatform: FillRandom = (words) => {
+export const fillFromPlatform: FillRandom = (words) => {
   globalThis.crypto.getRandomValues(words)
 }
 

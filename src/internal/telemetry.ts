@@ -6,19 +6,38 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import type * as Tracer from "effect/Tracer"
 
+export interface SpanShape {
+  /** Default: `"client"`. */
+  readonly kind?: Tracer.SpanKind | undefined
+  /** Other traces this span has to do with. */
+  readonly links?: ReadonlyArray<Tracer.AnySpan> | undefined
+  /** Begins a trace of its own. */
+  readonly root?: boolean | undefined
+}
+
 /** Wraps an operation in a span, or leaves it alone when tracing is off. */
 export type Spanned = <A, E, R>(
   name: string,
   attributes: Record<string, unknown>,
   effect: Effect.Effect<A, E, R>,
-  kind?: Tracer.SpanKind
+  shape?: SpanShape
 ) => Effect.Effect<A, E, R>
 
 export const spannedWhen = (tracing: boolean): Spanned =>
   tracing
-    ? <A, E, R>(name: string, attributes: Record<string, unknown>, effect: Effect.Effect<A, E, R>, kind: Tracer.SpanKind = "client") =>
+    ? <A, E, R>(
+        name: string,
+        attributes: Record<string, unknown>,
+        effect: Effect.Effect<A, E, R>,
+        shape: SpanShape = {}
+      ) =>
         // withSpan takes ParentSpan out of R; no effect given here asks for it.
-        Effect.withSpan(effect, name, { kind, attributes }) as Effect.Effect<A, E, R>
+        Effect.withSpan(effect, name, {
+          kind: shape.kind ?? "client",
+          attributes,
+          root: shape.root === true,
+          links: (shape.links ?? []).map((span) => ({ span, attributes: {} }))
+        }) as Effect.Effect<A, E, R>
     : (_name, _attributes, effect) => effect
 
 /** Milliseconds, as a histogram from 0.05 ms to 30 s. */

@@ -71,7 +71,10 @@ export const makeCommit = (
       // A sent write is not abandoned half-way: an interruption waits for the outcome.
       const versionstamp = Effect.uninterruptible(
         Effect.flatMap(send(commit), (outcome): Effect.Effect<Versionstamp, Conflict | ClaimLost> => {
-          if (outcome._tag === "Committed") return Effect.succeed(outcome.versionstamp)
+          if (outcome._tag === "Committed") {
+            for (const step of steps) if (step._tag === "Ack") step.committed()
+            return Effect.succeed(outcome.versionstamp)
+          }
           if (outcome._tag === "Conflict") return Effect.fail(new Conflict({ failed: outcome.failed }))
           return Effect.fail(new ClaimLost({ id: outcome.id, queue: outcome.queue }))
         })
@@ -98,8 +101,10 @@ const build = (driver: Driver, id: string, steps: ReadonlyArray<Step>): Commit |
   for (const step of steps) {
     if (step._tag === "Enqueue" || step._tag === "Ack") {
       if (!driver.capabilities.sharedQueue) return noSharedQueue(driver)
-      if (step._tag === "Enqueue") size += utf8Length(step.publication.message.payload)
-      mutations.push(step)
+      if (step._tag === "Enqueue") {
+        size += utf8Length(step.publication.message.payload)
+        mutations.push(step)
+      } else mutations.push({ _tag: "Ack", queue: step.queue, id: step.id, token: step.token })
       continue
     }
     const key = packKey(step.key)

@@ -25,7 +25,14 @@ export type Step =
   | { readonly _tag: "Delete"; readonly key: Key }
   | { readonly _tag: "Sum" | "Min" | "Max"; readonly key: Key; readonly operand: bigint }
   | { readonly _tag: "Enqueue"; readonly publication: Publication }
-  | { readonly _tag: "Ack"; readonly queue: string; readonly id: string; readonly token: string }
+  | {
+      readonly _tag: "Ack"
+      readonly queue: string
+      readonly id: string
+      readonly token: string
+      /** Tells the delivery's worker that the commit held. */
+      readonly committed: () => void
+    }
 
 /**
  * A mutation as a value: alone it is an Effect that commits itself (`yield* Users.set(...)`), inside `Kv.atomic([...])` it is

@@ -76,7 +76,17 @@ export interface Settlement {
 }
 
 /**
- * How much to claim: at most `max` messages, of which the first `start` begin their handler at once. The rest is prefetched:
+ * A message with this many claims lost after its handler had started may be one that kills its process: it is run alone, and a
+ * claim never marks it as started.
+ *
+ * @since 0.1.0
+ * @category drivers
+ */
+export const soloAfter = 2
+
+/**
+ * How much to claim: at most `max` messages, of which the first `start` (not counting those with `soloAfter` lost claims, which
+ * wait for their turn) begin their handler at once. The rest is prefetched:
  * their handlers have not started, and a claim lost on them does not count as an attempt. `start` tells the driver with the
  * claim itself what it would otherwise need a second write for.
  *

@@ -1,0 +1,75 @@
+/**
+ * The queue's metrics. Counters per queue; durations in milliseconds.
+ */
+import * as Effect from "effect/Effect"
+import * as Metric from "effect/Metric"
+import { durationBoundaries } from "./telemetry.ts"
+
+const counter = (name: string, description: string) => Metric.counter(name, { description, incremental: true })
+
+const enqueued = counter("seams_queue_messages_enqueued", "Messages accepted, duplicates not counted")
+const delivered = counter("seams_queue_messages_delivered", "Messages handed to a handler")
+const settled = counter("seams_queue_messages_settled", "Deliveries that ended, by outcome")
+const claimsLost = counter("seams_queue_claims_lost", "Claims that were lost before they were settled")
+const expired = counter("seams_queue_messages_expired", "Messages dropped at their time to live")
+const handlerDuration = Metric.histogram("seams_queue_handler_duration_milliseconds", {
+  description: "Duration of handlers",
+  boundaries: durationBoundaries
+})
+const startDelay = Metric.histogram("seams_queue_start_delay_milliseconds", {
+  description: "From due to the start of the handler",
+  boundaries: durationBoundaries
+})
+const depth = Metric.gauge("seams_queue_depth", { description: "Messages in a queue by state, as of the last stats" })
+
+/** Dropped at their time to live; drivers call it, for only they see it. */
+export const messageExpired = (queue: string, n: number): Effect.Effect<void> =>
+  n === 0 ? Effect.void : Metric.update(Metric.withAttributes(expired, { queue }), n)
+
+/** One queue's metrics, looked up once. */
+export interface QueueMetrics {
+  readonly enqueued: (n: number) => Effect.Effect<void>
+  readonly delivered: (startDelay: number) => Effect.Effect<void>
+  readonly settled: (outcome: string) => Effect.Effect<void>
+  readonly claimLost: Effect.Effect<void>
+  readonly handled: (millis: number) => Effect.Effect<void>
+  readonly depth: (stats: {
+    readonly ready: number
+    readonly delayed: number
+    readonly claimed: number
+    readonly dead: number
+  }) => Effect.Effect<void>
+}
+
+export const queueMetrics = (queue: string): QueueMetrics => {
+  const of = <A extends Metric.Metric<any, any>>(metric: A, attributes: Record<string, string> = {}) =>
+    Metric.withAttributes(metric, { queue, ...attributes }) as A
+  const [accepted, handed, lost, duration, delay] = [
+    of(enqueued),
+    of(delivered),
+    of(claimsLost),
+    of(handlerDuration),
+    of(startDelay)
+  ]
+  const outcomes = new Map<string, typeof settled>()
+  const outcomeOf = (outcome: string) => {
+    const known = outcomes.get(outcome)
+    if (known !== undefined) return known
+    const made = of(settled, { outcome })
+    outcomes.set(outcome, made)
+    return made
+  }
+  return {
+    enqueued: (n) => Metric.update(accepted, n),
+    delivered: (millis) => Effect.andThen(Metric.update(handed, 1), Metric.update(delay, millis)),
+    settled: (outcome) => Metric.update(outcomeOf(outcome), 1),
+    claimLost: Metric.update(lost, 1),
+    handled: (millis) => Metric.update(duration, millis),
+    depth: (stats) =>
+      Effect.forEach(
+        ["ready", "delayed", "claimed", "dead"] as const,
+        (state) => Metric.update(of(depth, { state }), stats[state]),
+        { discard: true }
+      )
+  }
+}

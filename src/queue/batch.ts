@@ -1,0 +1,104 @@
+import * as Deferred from "effect/Deferred"
+import type * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import type * as Scope from "effect/Scope"
+import type { MessageCodec } from "./encode.ts"
+import type { Delivery, RetryOptions } from "./model.ts"
+import type { QueueError } from "./QueueError.ts"
+import type { Service } from "./service.ts"
+import type { AnyHandler, WorkerOptions } from "./worker.ts"
+import { startWorker } from "./worker.ts"
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface BatchOptions<in E> extends Omit<WorkerOptions<E>, "prefetch"> {
+  /** Most deliveries of one run. */
+  readonly size: number
+  /** How long the first delivery of a batch waits for others at most. Default: 50 milliseconds. */
+  readonly within?: Duration.Input | undefined
+  /** How many batches run at the same time. Default: 1. */
+  readonly concurrency?: number | undefined
+}
+
+export interface BatchSpec {
+  readonly queue: string
+  readonly codecs: ReadonlyMap<string, MessageCodec>
+  readonly retry: RetryOptions | undefined
+  readonly handler: (deliveries: ReadonlyArray<Delivery<any>>) => Effect.Effect<unknown, any, any>
+  readonly options: BatchOptions<any>
+}
+
+interface Batch {
+  readonly deliveries: Array<Delivery<any>>
+  readonly full: Deferred.Deferred<void>
+  /** Resolved with the run of the handler, which every member waits for. */
+  readonly run: Deferred.Deferred<Fiber.Fiber<unknown, unknown>>
+  members: number
+}
+
+/**
+ * A worker whose handlers meet in a batch. The first member opens it, waits until it is full or `within` is over, and runs the
+ * handler for all; each member ends as that run ends. When members are interrupted (timeout, drain) the run is, with the last.
+ */
+export const startBatchWorker = (
+  spec: BatchSpec,
+  service: Service
+): Effect.Effect<void, QueueError, Scope.Scope> =>
+  Effect.suspend(() => {
+    const { size, within = "50 millis", concurrency = 1, ...options } = spec.options
+    if (!Number.isSafeInteger(size) || size < 1)
+      return Effect.die(new Error(`workerBatch of queue "${spec.queue}": size is ${size}; give a whole number from 1`))
+    let open: Batch | undefined
+
+    const lead = (batch: Batch): Effect.Effect<void, never, any> =>
+      Effect.gen(function* () {
+        yield* Effect.timeoutOption(Deferred.await(batch.full), within)
+        if (open === batch) open = undefined
+        const fiber = yield* Effect.forkDetach(Effect.scoped(spec.handler(batch.deliveries)))
+        yield* Deferred.succeed(batch.run, fiber)
+      })
+
+    const handler: AnyHandler = (_payload, delivery) =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function* () {
+          const batch = (open ??= {
+            deliveries: [],
+            full: Deferred.makeUnsafe<void>(),
+            run: Deferred.makeUnsafe<Fiber.Fiber<unknown, unknown>>(),
+            members: 0
+          })
+          const first = batch.deliveries.length === 0
+          batch.deliveries.push(delivery)
+          batch.members++
+          if (batch.deliveries.length >= size) {
+            open = undefined
+            Deferred.doneUnsafe(batch.full, Exit.void)
+          }
+          // The leader starts the run even when it is interrupted itself: the others count on it.
+          if (first) yield* Effect.forkDetach(Effect.interruptible(lead(batch)))
+          const leave = Effect.suspend(() => {
+            batch.members--
+            if (batch.members > 0) return Effect.void
+            return Effect.flatMap(Deferred.await(batch.run), Fiber.interrupt)
+          })
+          const fiber = yield* restore(Deferred.await(batch.run)).pipe(Effect.onInterrupt(() => leave))
+          const exit = yield* restore(Fiber.await(fiber)).pipe(Effect.onInterrupt(() => leave))
+          return yield* exit
+        })
+      )
+
+    return startWorker(
+      {
+        queue: spec.queue,
+        codecs: spec.codecs,
+        handlerOf: () => handler,
+        retry: spec.retry,
+        options: { ...options, concurrency: size * concurrency }
+      },
+      service
+    )
+  })

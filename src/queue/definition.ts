@@ -1,0 +1,327 @@
+import type * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import type * as Schema from "effect/Schema"
+import * as SchemaModule from "effect/Schema"
+import type * as Scope from "effect/Scope"
+import type * as Stream from "effect/Stream"
+import type { Publication } from "../internal/envelope.ts"
+import { messageIdsWith, fillFromPlatform } from "../internal/ids.ts"
+import { Op, type Step } from "../kv/op.ts"
+import type { SharedQueue } from "../kv/ops.ts"
+import { Kv } from "../kv/service.ts"
+import { type BatchOptions, startBatchWorker } from "./batch.ts"
+import type { DeadLetterOperations } from "./deadLetters.ts"
+import { deadLetterOperations } from "./deadLetters.ts"
+import type { EncodeRequest, MessageCodec } from "./encode.ts"
+import { encodePublication, messageCodec } from "./encode.ts"
+import type { Stats } from "./driver.ts"
+import type {
+  CurrentDelivery,
+  Delivery,
+  Enqueued,
+  EnqueueDefaults,
+  EnqueueOptions,
+  MessageId,
+  RetryOptions
+} from "./model.ts"
+import type { QueueError } from "./QueueError.ts"
+import type { Service } from "./service.ts"
+import { Queue } from "./service.ts"
+import { deliveryStream, type StreamOptions } from "./stream.ts"
+import type { AnyHandler, WorkerOptions } from "./worker.ts"
+import { startWorker } from "./worker.ts"
+
+/**
+ * One kind of message: its payload's schema, or that with the schemas of its handler's result.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type MessageSpec =
+  | Schema.Top
+  | {
+      readonly payload: Schema.Top
+      readonly success?: Schema.Top | undefined
+      readonly error?: Schema.Top | undefined
+    }
+
+type Payload<X> = X extends { readonly payload: infer S extends Schema.Top } ? S : X extends Schema.Top ? X : never
+type Ok<X> = X extends { readonly success: infer S extends Schema.Top } ? S["Type"] : unknown
+type OkServices<X> = X extends { readonly success: infer S extends Schema.Top } ? S["EncodingServices"] : never
+/** What every delivery brings with it. */
+type Ambient = Scope.Scope | CurrentDelivery
+type HandlerOf<X> = (
+  payload: Payload<X>["Type"],
+  delivery: Delivery<Payload<X>["Type"]>
+) => Effect.Effect<Ok<X>, any, any>
+type NoExtra<H, M> = { readonly [K in Exclude<keyof H, keyof M>]: never }
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface DefinitionOptions<out I> {
+  /** How failures are tried again. Default: three retries, exponential from one second, jittered. */
+  readonly retry?: RetryOptions | undefined
+  /** `false` skips the checks of the schemas (lengths, patterns, ...); coding always runs. Default: true. */
+  readonly validate?: boolean | undefined
+  /** A number for readers that must tell apart older payloads; carried in every message. */
+  readonly schemaVersion?: number | undefined
+  /** Another queue than `Queue.Queue`, made by `Queue.named`. */
+  readonly store?: Context.Key<I, Service> | undefined
+}
+
+/**
+ * What every definition has, whatever its messages.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Operations<out A, out R, out I> {
+  readonly name: string
+  /** No worker of any process claims until `resume`; handlers that run go on. Durable. */
+  readonly pause: Effect.Effect<void, QueueError, I>
+  readonly resume: Effect.Effect<void, QueueError, I>
+  /** Removes every message that is not claimed; dead letters stay. Answers how many. */
+  readonly purge: Effect.Effect<number, QueueError, I>
+  readonly stats: Effect.Effect<Stats, QueueError, I>
+  /** Waits until no message is ready, delayed or claimed. */
+  readonly awaitIdle: Effect.Effect<void, QueueError, I>
+  readonly deadLetters: DeadLetterOperations<A, R, I>
+  /** Deliveries to settle by hand, at most `concurrency` at a time; those left when the stream ends are released. */
+  readonly stream: (options?: StreamOptions) => Stream.Stream<Delivery<A>, QueueError, I | R>
+  /** Messages in batches: one run of the handler for up to `size` deliveries; what it does not settle by hand shares its end. */
+  readonly workerBatch: <E, R2>(
+    handler: (deliveries: ReadonlyArray<Delivery<A>>) => Effect.Effect<unknown, E, R2>,
+    options: BatchOptions<E>
+  ) => Layer.Layer<never, QueueError, I | R | Exclude<R2, Scope.Scope>>
+}
+
+/**
+ * A queue with one payload.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Single<X extends { readonly payload: Schema.Top }, I = Queue> extends Operations<
+  Payload<X>["Type"],
+  Payload<X>["DecodingServices"],
+  I
+> {
+  readonly enqueue: (
+    payload: Payload<X>["~type.make.in"],
+    options?: EnqueueOptions
+  ) => Op<MessageId, QueueError, Payload<X>["EncodingServices"], I, Kv | SharedQueue>
+  /** Like `enqueue`, and tells an accepted message from a duplicate. */
+  readonly offer: (
+    payload: Payload<X>["~type.make.in"],
+    options?: EnqueueOptions
+  ) => Op<Enqueued, QueueError, Payload<X>["EncodingServices"], I, Kv | SharedQueue>
+  /** One round trip for all, accepted whole or not at all where the backend's batches are atomic. */
+  readonly enqueueAll: (
+    payloads: Iterable<Payload<X>["~type.make.in"]>,
+    options?: EnqueueOptions | ((payload: Payload<X>["~type.make.in"], index: number) => EnqueueOptions)
+  ) => Op<ReadonlyArray<Enqueued>, QueueError, Payload<X>["EncodingServices"], I, Kv | SharedQueue>
+  /** A Layer that works the queue while it is provided. Closing it drains. */
+  readonly worker: <E, R>(
+    handler: (
+      payload: Payload<X>["Type"],
+      delivery: Delivery<Payload<X>["Type"]>
+    ) => Effect.Effect<Ok<X>, E, R>,
+    options?: WorkerOptions<E>
+  ) => Layer.Layer<never, QueueError, I | Payload<X>["DecodingServices"] | OkServices<X> | Exclude<R, Ambient>>
+}
+
+/**
+ * A queue with several kinds of messages, told apart by name.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Group<M extends { readonly [name: string]: MessageSpec }, I = Queue> extends Operations<
+  Payload<M[keyof M]>["Type"],
+  Payload<M[keyof M]>["DecodingServices"],
+  I
+> {
+  readonly enqueue: <K extends keyof M & string>(
+    name: K,
+    payload: Payload<M[K]>["~type.make.in"],
+    options?: EnqueueOptions
+  ) => Op<MessageId, QueueError, Payload<M[K]>["EncodingServices"], I, Kv | SharedQueue>
+  /** Like `enqueue`, and tells an accepted message from a duplicate. */
+  readonly offer: <K extends keyof M & string>(
+    name: K,
+    payload: Payload<M[K]>["~type.make.in"],
+    options?: EnqueueOptions
+  ) => Op<Enqueued, QueueError, Payload<M[K]>["EncodingServices"], I, Kv | SharedQueue>
+  /** One round trip for all, accepted whole or not at all where the backend's batches are atomic. */
+  readonly enqueueAll: <K extends keyof M & string>(
+    name: K,
+    payloads: Iterable<Payload<M[K]>["~type.make.in"]>,
+    options?: EnqueueOptions | ((payload: Payload<M[K]>["~type.make.in"], index: number) => EnqueueOptions)
+  ) => Op<ReadonlyArray<Enqueued>, QueueError, Payload<M[K]>["EncodingServices"], I, Kv | SharedQueue>
+  /** A Layer that works the queue while it is provided: one handler per name. Closing it drains. */
+  readonly worker: <H extends { readonly [K in keyof M]: HandlerOf<M[K]> }>(
+    handlers: H & NoExtra<H, M>,
+    options?: WorkerOptions<Effect.Error<ReturnType<H[keyof M]>>>
+  ) => Layer.Layer<
+    never,
+    QueueError,
+    | I
+    | Payload<M[keyof M]>["DecodingServices"]
+    | OkServices<M[keyof M]>
+    | Exclude<Effect.Services<ReturnType<H[keyof M]>>, Ambient>
+  >
+}
+
+/**
+ * Defines a queue: a pure value that needs `Queue.Queue` (or its `store`) when used. With `payload` it has one kind of message,
+ * with `messages` several. Every enqueue option may be set here, as a value or a function of the payload.
+ *
+ * @since 0.1.0
+ * @category constructors
+ * @example
+ * import { Effect, Schedule, Schema } from "effect"
+ * import { Queue } from "effect-seams"
+ *
+ * class Email extends Schema.Class<Email>("Email")({ to: Schema.String, body: Schema.String }) {}
+ *
+ * const Emails = Queue.define("emails", {
+ *   payload: Email,
+ *   retry: { times: 5, schedule: Schedule.exponential("1 second") }
+ * })
+ *
+ * export const send = Emails.enqueue({ to: "ada@example.com", body: "Hello" }, { delay: "5 minutes" })
+ * export const EmailWorker = Emails.worker((email) => Effect.log(`to ${email.to}`), { concurrency: 16 })
+ */
+export const define: {
+  <
+    const X extends { readonly payload: Schema.Top; readonly success?: Schema.Top | undefined },
+    I = Queue
+  >(
+    name: string,
+    options: X &
+      DefinitionOptions<I> &
+      EnqueueDefaults<X["payload"]["Type"]> & { readonly messages?: never }
+  ): Single<X, I>
+  <const M extends { readonly [name: string]: MessageSpec }, I = Queue>(
+    name: string,
+    options: DefinitionOptions<I> &
+      EnqueueDefaults<Payload<M[keyof M]>["Type"]> & { readonly messages: M; readonly payload?: never }
+  ): Group<M, I>
+} = ((name: string, options: AnyDefinition): unknown => {
+  const grouped = options.messages !== undefined
+  const specs: Record<string, MessageSpec> = options.messages ?? {
+    "": { payload: options.payload!, success: options.success }
+  }
+  const validate = options.validate !== false
+  const codecs = new Map<string, MessageCodec>()
+  for (const [key, spec] of Object.entries(specs)) {
+    const { payload, success } = SchemaModule.isSchema(spec) ? { payload: spec, success: undefined } : spec
+    codecs.set(key, messageCodec(key, payload, success, validate))
+  }
+  const store = options.store ?? (Queue as Context.Key<any, Service>)
+  const nextId = messageIdsWith(fillFromPlatform)
+  const request = (kind: string): EncodeRequest => {
+    const codec = codecs.get(kind)
+    if (codec === undefined) throw new Error(`queue "${name}" defines no message ${JSON.stringify(kind)}`)
+    return { queue: name, codec, defaults: options, schemaVersion: options.schemaVersion, nextId }
+  }
+
+  /** An Op around encoded messages: published alone, or steps of a commit. */
+  const publish = <A>(
+    encoded: Effect.Effect<ReadonlyArray<Publication>, QueueError>,
+    pick: (published: ReadonlyArray<Enqueued>) => A
+  ): Op<A, QueueError, never, any, any> => {
+    const attributes = {
+      "messaging.system": "effect-seams",
+      "messaging.operation.name": "publish",
+      "messaging.operation.type": "send",
+      "messaging.destination.name": name
+    }
+    return new Op<A, QueueError, never, any, any>(
+      Kv,
+      Effect.map(encoded, (all) => all.map((publication): Step => ({ _tag: "Enqueue", publication }))),
+      Effect.flatMap(store, (queue) =>
+        queue.spanned(
+          `publish ${name}`,
+          attributes,
+          Effect.flatMap(encoded, (batch) => Effect.map(queue.publish(batch), pick)),
+          { kind: "producer" }
+        )
+      )
+    )
+  }
+  const one = (kind: string, payload: unknown, enqueueOptions: EnqueueOptions | undefined) =>
+    Effect.map(
+      Effect.suspend(() => encodePublication(request(kind), payload, enqueueOptions)),
+      (publication) => [publication]
+    )
+  const many = (
+    kind: string,
+    payloads: Iterable<unknown>,
+    enqueueOptions: EnqueueOptions | ((payload: unknown, index: number) => EnqueueOptions) | undefined
+  ) =>
+    Effect.suspend(() =>
+      Effect.forEach(payloads, (payload, index) =>
+        encodePublication(
+          request(kind),
+          payload,
+          typeof enqueueOptions === "function" ? enqueueOptions(payload, index) : enqueueOptions
+        )
+      )
+    )
+  /** Of a definition with one payload the name is not an argument. */
+  const named = <A extends ReadonlyArray<unknown>, B>(f: (kind: string, ...rest: A) => B) =>
+    grouped ? f : (...rest: A) => f("", ...rest)
+
+  const on = <A>(use: (queue: Service) => Effect.Effect<A, QueueError>) => Effect.flatMap(store, use)
+  const workerOf = (handlerOf: (kind: string) => AnyHandler | undefined, workerOptions: WorkerOptions<any> = {}) =>
+    Layer.effectDiscard(
+      Effect.flatMap(store, (queue) =>
+        startWorker({ queue: name, codecs, handlerOf, retry: options.retry, options: workerOptions }, queue)
+      )
+    )
+
+  return {
+    name,
+    enqueue: named((kind: string, payload: unknown, o?: EnqueueOptions) =>
+      publish(one(kind, payload, o), (published) => published[0]!.id)
+    ),
+    offer: named((kind: string, payload: unknown, o?: EnqueueOptions) =>
+      publish(one(kind, payload, o), (published) => published[0]!)
+    ),
+    enqueueAll: named((kind: string, payloads: Iterable<unknown>, o?: EnqueueOptions) =>
+      publish(many(kind, payloads, o), (published) => published)
+    ),
+    worker: (handlers: AnyHandler | Record<string, AnyHandler>, workerOptions?: WorkerOptions<any>) =>
+      workerOf(
+        typeof handlers === "function"
+          ? (kind) => (kind === "" ? handlers : undefined)
+          : (kind) => (Object.hasOwn(handlers, kind) ? handlers[kind] : undefined),
+        workerOptions
+      ),
+    workerBatch: (handler: (deliveries: ReadonlyArray<Delivery<any>>) => Effect.Effect<unknown, any, any>, batch: BatchOptions<any>) =>
+      Layer.effectDiscard(
+        Effect.flatMap(store, (queue) =>
+          startBatchWorker({ queue: name, codecs, retry: options.retry, handler, options: batch }, queue)
+        )
+      ),
+    stream: (streamOptions: StreamOptions = {}) =>
+      deliveryStream({ queue: name, codecs, retry: options.retry, options: streamOptions }, store),
+    pause: on((queue) => queue.pause(name)),
+    resume: on((queue) => queue.resume(name)),
+    purge: on((queue) => queue.purge(name)),
+    stats: on((queue) => queue.stats(name)),
+    awaitIdle: on((queue) => queue.awaitIdle(name)),
+    deadLetters: deadLetterOperations(name, codecs, store)
+  }
+}) as never
+
+type AnyDefinition = DefinitionOptions<any> &
+  EnqueueDefaults<any> & {
+    readonly payload?: Schema.Top | undefined
+    readonly success?: Schema.Top | undefined
+    readonly messages?: Record<string, MessageSpec> | undefined
+  }

@@ -1,0 +1,386 @@
+/**
+ * The claims loop: one worker's work with one queue, whatever is done with the messages.
+ *
+ * One fiber talks to the driver about claims: it settles what has ended and claims for the free slots in the same round trip, and
+ * waits in the driver's `ready` (which holds no message and so may be interrupted) when there is nothing. A delivery has a fiber
+ * of its own. A second loop extends all claims that are held, also those whose handler has ended but whose settle has not gone
+ * through. Closing the scope stops claiming at once, gives back what has not started, lets handlers finish for `drain`,
+ * interrupts the rest, and releases each of these when its finalizers have ended; one that does not end is left to its lease.
+ */
+
+import * as Clock from "effect/Clock"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Latch from "effect/Latch"
+
+import * as Scope from "effect/Scope"
+import { background } from "../internal/background.ts"
+import type { HealthRegistry, PartHandle } from "../internal/health.ts"
+import type { QueueMetrics } from "../internal/queueMetrics.ts"
+import type { Spanned } from "../internal/telemetry.ts"
+import type { Claimed, ClaimRequest, Consumer, Outcome, Settlement } from "./driver.ts"
+import { soloAfter } from "./driver.ts"
+import { AlreadySettled, ClaimLost, type QueueError } from "./QueueError.ts"
+import type { SoloGate } from "./soloGate.ts"
+
+/** A settle of a handler that has ended waits this long at most for its finalizers after being interrupted. */
+const stubborn = "5 seconds"
+const maxBatch = 256
+
+export interface EngineOptions {
+  readonly queue: string
+  readonly concurrency: number
+  readonly prefetch: number
+  /** Milliseconds. */
+  readonly lease: number
+  /** Milliseconds. */
+  readonly drain: number
+}
+
+/** What a running delivery may ask of the engine. */
+export interface Control {
+  /** Settles by hand. */
+  readonly settle: (outcome: Outcome) => Effect.Effect<void, ClaimLost | AlreadySettled | QueueError>
+  readonly extend: Effect.Effect<void, ClaimLost | QueueError>
+  /**
+   * A commit is going to ack it: until its outcome is known, finding the claim gone is no loss. The answer is called when the
+   * commit held.
+   */
+  readonly joinCommit: Effect.Effect<() => void, ClaimLost | AlreadySettled>
+  /** Completes when it was settled by hand or by a commit, or its claim was lost. */
+  readonly settled: Effect.Effect<void>
+}
+
+export interface EngineHandler {
+  readonly run: (claimed: Claimed, control: Control) => Effect.Effect<unknown, unknown>
+  /** How a delivery ends that was not settled by hand. */
+  readonly decide: (claimed: Claimed, exit: Exit.Exit<unknown, unknown>) => Effect.Effect<Outcome>
+}
+
+export interface EngineEnvironment {
+  readonly gate: SoloGate
+  readonly health: HealthRegistry
+  readonly metrics: QueueMetrics
+  readonly spanned: Spanned
+  readonly now: Effect.Effect<number, QueueError>
+}
+
+interface Slot {
+  readonly claimed: Claimed
+  /** Of a message that runs alone: whether its turn has come, and how to give it up. */
+  readonly solo: { granted: boolean; cancel: () => void } | undefined
+  fiber: Fiber.Fiber<void> | undefined
+  /** The first settle wins; set when it is decided. */
+  settled: Outcome["_tag"] | undefined
+  joined: boolean
+  readonly end: Latch.Latch
+  /** Why the engine interrupted it. */
+  interrupted: "drain" | "lost" | undefined
+}
+
+interface Pending {
+  readonly slot: Slot
+  readonly settlement: Settlement
+  readonly done: Deferred.Deferred<"settled" | "lost"> | undefined
+}
+
+/** Runs until the scope closes. */
+export const runEngine = (
+  consumerOf: Effect.Effect<Consumer, QueueError, Scope.Scope>,
+  options: EngineOptions,
+  handler: EngineHandler,
+  env: EngineEnvironment
+): Effect.Effect<void, QueueError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { queue } = options
+    const own = yield* Scope.make()
+    yield* Effect.addFinalizer(() => Scope.close(own, Exit.void))
+    const consumer = yield* Scope.provide(consumerOf, own)
+    /** Every claim this worker holds, by token: what the heartbeat extends. */
+    const held = new Map<string, Slot>()
+    /** Claimed and not started: prefetched, or waiting to run alone. */
+    const backlog: Array<Slot> = []
+    const pending: Array<Pending> = []
+    const wake = Latch.makeUnsafe(false)
+    const holding = Latch.makeUnsafe(false)
+    const quiet = Latch.makeUnsafe(true)
+    let running = 0
+    let stopping = false
+
+    yield* Scope.provide(
+      Effect.acquireRelease(
+        Effect.sync(() => env.gate.onOpen(() => wake.openUnsafe())),
+        (remove) => Effect.sync(remove)
+      ),
+      own
+    )
+
+    const finish = (slot: Slot) => {
+      held.delete(slot.claimed.token)
+      if (held.size === 0) quiet.openUnsafe()
+    }
+    const enqueueSettle = (slot: Slot, outcome: Outcome, done: Pending["done"]) => {
+      slot.settled = outcome._tag
+      slot.end.openUnsafe()
+      pending.push({ slot, done, settlement: { id: slot.claimed.message.id, token: slot.claimed.token, outcome } })
+      wake.openUnsafe()
+    }
+    const loseClaim = (slot: Slot): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        finish(slot)
+        leaveBacklog(slot)
+        slot.end.openUnsafe()
+        if (slot.joined || slot.interrupted !== undefined) return Effect.void
+        slot.interrupted = "lost"
+        slot.settled ??= "release"
+        const { id } = slot.claimed.message
+        return Effect.logWarning(`effect-seams: the claim on message ${id} of queue "${queue}" was lost`).pipe(
+          Effect.andThen(env.metrics.claimLost),
+          Effect.andThen(Effect.sync(() => slot.fiber?.interruptUnsafe()))
+        )
+      })
+    /** Out of the backlog, giving up a turn it may have. */
+    const leaveBacklog = (slot: Slot) => {
+      const at = backlog.indexOf(slot)
+      if (at < 0) return
+      backlog.splice(at, 1)
+      if (slot.solo?.granted === true) env.gate.leave()
+      else slot.solo?.cancel()
+    }
+    const releaseBacklog = () => {
+      for (const slot of Array.from(backlog)) {
+        leaveBacklog(slot)
+        enqueueSettle(slot, { _tag: "release", delay: 0 }, undefined)
+      }
+    }
+
+    const control = (slot: Slot): Control => {
+      const { id } = slot.claimed.message
+      const first = Effect.suspend((): Effect.Effect<void, ClaimLost | AlreadySettled> => {
+        if (slot.interrupted === "lost") return Effect.fail(new ClaimLost({ id, queue }))
+        return slot.settled === undefined
+          ? Effect.void
+          : Effect.fail(new AlreadySettled({ id, how: slot.settled }))
+      })
+      return {
+        settle: (outcome) =>
+          Effect.gen(function* () {
+            yield* first
+            const done = Deferred.makeUnsafe<"settled" | "lost">()
+            enqueueSettle(slot, outcome, done)
+            if ((yield* Deferred.await(done)) === "lost") return yield* new ClaimLost({ id, queue })
+          }),
+        extend: Effect.flatMap(consumer.extend([slot.claimed.token]), ([state]) =>
+          state === "lost" ? Effect.andThen(loseClaim(slot), Effect.fail(new ClaimLost({ id, queue }))) : Effect.void
+        ),
+        joinCommit: Effect.andThen(
+          first,
+          Effect.sync(() => {
+            slot.joined = true
+            return () => {
+              slot.settled = "ack"
+              slot.end.openUnsafe()
+              finish(slot)
+              wake.openUnsafe()
+            }
+          })
+        ),
+        settled: slot.end.await
+      }
+    }
+
+    /** One delivery, from the start of its handler until its end is decided. */
+    const deliver = (slot: Slot): Effect.Effect<void> =>
+      Effect.uninterruptibleMask((restore) =>
+        Effect.gen(function* () {
+          const start = yield* Clock.currentTimeMillis
+          const { message } = slot.claimed
+          yield* env.metrics.delivered(Math.max(0, start - (message.notBefore ?? message.enqueuedAt)))
+          const exit = yield* Effect.exit(restore(handler.run(slot.claimed, control(slot))))
+          yield* env.metrics.handled((yield* Clock.currentTimeMillis) - start)
+          if (slot.settled !== undefined) return
+          const outcome: Outcome =
+            slot.interrupted === "drain" && Exit.isFailure(exit)
+              ? { _tag: "release", delay: 0 }
+              : yield* handler.decide(slot.claimed, exit)
+          if (slot.settled === undefined) enqueueSettle(slot, outcome, undefined)
+        }).pipe(
+          Effect.ensuring(
+            Effect.sync(() => {
+              running--
+              env.gate.leave()
+              wake.openUnsafe()
+            })
+          )
+        )
+      )
+
+    const startSlot = (slot: Slot): Effect.Effect<void> => {
+      running++
+      return Effect.map(Effect.forkDetach(deliver(slot), { startImmediately: true }), (fiber) => {
+        slot.fiber = fiber
+        if (slot.interrupted !== undefined) fiber.interruptUnsafe()
+      })
+    }
+
+    /** Takes in what was claimed; the first `start` that may run beside others run at once. */
+    const dispatch = (claimed: ReadonlyArray<Claimed>, start: number): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        const now: Array<Slot> = []
+        for (const one of claimed) {
+          const slot: Slot = {
+            claimed: one,
+            solo: one.lostStarted >= soloAfter ? { granted: false, cancel: () => undefined } : undefined,
+            fiber: undefined,
+            settled: undefined,
+            joined: false,
+            end: Latch.makeUnsafe(false),
+            interrupted: undefined
+          }
+          held.set(one.token, slot)
+          // Not now when a stop or a lone message of another worker came while the claim was under way.
+          if (!stopping && slot.solo === undefined && now.length < start && env.gate.open) {
+            env.gate.enter()
+            now.push(slot)
+          } else backlog.push(slot)
+        }
+        if (stopping) releaseBacklog()
+        for (const { solo } of backlog)
+          if (solo !== undefined && !solo.granted)
+            solo.cancel = env.gate.enterAlone(() => {
+              solo.granted = true
+              wake.openUnsafe()
+            })
+        if (held.size > 0) {
+          quiet.closeUnsafe()
+          holding.openUnsafe()
+        }
+        return Effect.forEach(now, startSlot, { discard: true })
+      })
+
+    /** Starts what waits in the backlog, as far as slots are free. Their start is recorded before their handlers run. */
+    const startBacklog: Effect.Effect<void, QueueError> = Effect.gen(function* () {
+      const next: Array<Slot> = []
+      for (const slot of backlog) {
+        if (running + next.length >= options.concurrency) break
+        if (slot.solo === undefined ? env.gate.open : slot.solo.granted) next.push(slot)
+      }
+      if (next.length === 0) return
+      const states = yield* consumer.start(next.map((slot) => slot.claimed.token))
+      for (const [i, slot] of next.entries()) {
+        if (states[i] === "lost") yield* loseClaim(slot)
+        // The heartbeat may have found it lost meanwhile, or a lone message may have come in.
+        const at = backlog.indexOf(slot)
+        if (at < 0 || (slot.solo === undefined && !env.gate.open)) continue
+        backlog.splice(at, 1)
+        if (slot.solo === undefined) env.gate.enter()
+        yield* startSlot(slot)
+      }
+    })
+
+    const settled = (one: Pending, result: "settled" | "lost"): Effect.Effect<void> => {
+      if (one.done !== undefined) Deferred.doneUnsafe(one.done, Exit.succeed(result))
+      if (result === "lost") return loseClaim(one.slot)
+      finish(one.slot)
+      return env.metrics.settled(one.settlement.outcome._tag)
+    }
+
+    const request = (): ClaimRequest => {
+      if (stopping || !env.gate.open) return { max: 0, start: 0 }
+      const start = Math.max(0, options.concurrency - running - backlog.length)
+      const spare = Math.max(0, options.prefetch - Math.max(0, backlog.length + running - options.concurrency))
+      return { max: start + spare, start }
+    }
+
+    /** One turn of the loop: settle, claim, start. Answers whether there is reason to turn again at once. */
+    const turn = Effect.gen(function* () {
+      yield* stopping ? Effect.void : startBacklog
+      const next = request()
+      if (pending.length > 0) {
+        const batch = pending.splice(0, maxBatch)
+        const answer = yield* Effect.tapError(
+          env.spanned(
+            `settle ${queue}`,
+            {
+              "messaging.system": "effect-seams",
+              "messaging.operation.name": "settle",
+              "messaging.operation.type": "settle",
+              "messaging.destination.name": queue,
+              "messaging.batch.message_count": batch.length
+            },
+            consumer.settle(
+              batch.map((one) => one.settlement),
+              next
+            )
+          ),
+          () => Effect.sync(() => pending.unshift(...batch))
+        )
+        for (const [i, one] of batch.entries()) yield* settled(one, answer.results[i] ?? "lost")
+        yield* dispatch(answer.claimed, next.start)
+        return answer.claimed.length > 0 || pending.length > 0
+      }
+      if (next.max === 0) return false
+      const claimed = yield* consumer.claim(next)
+      yield* dispatch(claimed, next.start)
+      return claimed.length > 0
+    })
+
+    const loop = (part: PartHandle): Effect.Effect<void, QueueError> =>
+      Effect.gen(function* () {
+        while (true) {
+          wake.closeUnsafe()
+          // A message that is claimed is in `held` before anything can interrupt.
+          const again = yield* Effect.uninterruptible(turn)
+          yield* part.up
+          if (again || (pending.length > 0 && !stopping)) continue
+          if (stopping && pending.length === 0 && held.size === 0) return
+          yield* request().max > 0 ? Effect.raceFirst(wake.await, consumer.ready) : wake.await
+        }
+      })
+
+    const heartbeat = (part: PartHandle): Effect.Effect<void, QueueError> =>
+      Effect.gen(function* () {
+        while (true) {
+          if (held.size === 0) {
+            holding.closeUnsafe()
+            yield* part.up
+            yield* holding.await
+          }
+          yield* Effect.sleep(options.lease / 3)
+          const slots = Array.from(held.values())
+          if (slots.length === 0) continue
+          const states = yield* consumer.extend(slots.map((slot) => slot.claimed.token))
+          yield* part.up
+          for (const [i, slot] of slots.entries())
+            if (states[i] === "lost" && held.has(slot.claimed.token)) yield* loseClaim(slot)
+        }
+      })
+
+    const inOwn = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>) => Scope.provide(effect, own)
+    yield* inOwn(background(`queue worker ${queue}`, env.health, loop))
+    yield* inOwn(background(`queue heartbeat ${queue}`, env.health, heartbeat))
+
+    yield* Effect.addFinalizer(() =>
+      Effect.gen(function* () {
+        stopping = true
+        releaseBacklog()
+        wake.openUnsafe()
+        if (options.drain > 0) yield* Effect.timeoutOption(quiet.await, options.drain)
+        const left = Array.from(held.values()).filter((slot) => slot.fiber !== undefined && slot.settled === undefined)
+        for (const slot of left) {
+          slot.interrupted ??= "drain"
+          slot.fiber?.interruptUnsafe()
+        }
+        if (held.size === 0) return
+        yield* Effect.timeoutOption(quiet.await, stubborn)
+        for (const slot of held.values())
+          yield* Effect.logWarning(
+            `effect-seams: message ${slot.claimed.message.id} of queue "${queue}" did not end within ${stubborn} of its interruption; it is left to its lease`
+          )
+        held.clear()
+      })
+    )
+  })
+

@@ -1,0 +1,204 @@
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { Publication } from "../internal/envelope.ts"
+import type { Health } from "../internal/health.ts"
+import { makeHealth } from "../internal/health.ts"
+import type { QueueMetrics } from "../internal/queueMetrics.ts"
+import { queueMetrics } from "../internal/queueMetrics.ts"
+import type { Spanned } from "../internal/telemetry.ts"
+import { spannedWhen } from "../internal/telemetry.ts"
+import { utf8Length } from "../kv/value.ts"
+import type { DeadLetterStore } from "./deadLetterStore.ts"
+import { withDeadLetterStore } from "./deadLetterStore.ts"
+import type { Capabilities, DeadLetters, Driver, Stats } from "./driver.ts"
+import type { EngineHandler, EngineOptions } from "./engine.ts"
+import { runEngine } from "./engine.ts"
+import type { Enqueued, MessageId } from "./model.ts"
+import { InvalidName, QueueError, TooLarge, Unavailable, Unsupported } from "./QueueError.ts"
+import { SoloGate } from "./soloGate.ts"
+
+/**
+ * The raw queue service: encoded messages of any queue. Programs use `Queue.define`, whose values are typed.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Service {
+  readonly capabilities: Capabilities
+  /** Identity of the physical store behind this service. */
+  readonly store: symbol
+  readonly health: Effect.Effect<Health>
+  /** The clock that rules due times, in milliseconds since the epoch. */
+  readonly now: Effect.Effect<number, QueueError>
+  /** Publishes a batch, checked against the capabilities before anything is sent. */
+  readonly publish: (batch: ReadonlyArray<Publication>) => Effect.Effect<ReadonlyArray<Enqueued>, QueueError>
+  /** Works a queue until the scope closes; see `queue/engine.ts`. */
+  readonly work: (options: EngineOptions, handler: EngineHandler) => Effect.Effect<void, QueueError, Scope.Scope>
+  readonly pause: (queue: string) => Effect.Effect<void, QueueError>
+  readonly resume: (queue: string) => Effect.Effect<void, QueueError>
+  readonly purge: (queue: string) => Effect.Effect<number, QueueError>
+  readonly stats: (queue: string) => Effect.Effect<Stats, QueueError>
+  /** Waits until no message is ready, delayed or claimed. */
+  readonly awaitIdle: (queue: string) => Effect.Effect<void, QueueError>
+  readonly deadLetters: DeadLetters
+  /** Wraps an effect in a span, unless the layer was made with `tracing: false`. */
+  readonly spanned: Spanned
+}
+
+/**
+ * The service tag of the queue a program uses unless it names another.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class Queue extends Context.Service<Queue, Service>()("effect-seams/Queue") {}
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface MakeOptions {
+  /** Spans around publishing, processing and settling. Default: true. */
+  readonly tracing?: boolean | undefined
+  /** Replaces the backend's own dead letters. */
+  readonly deadLetters?: DeadLetterStore | undefined
+}
+
+const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
+
+/** Refuses names that some backend cannot carry. */
+export const checkName = (name: string): QueueError | undefined =>
+  typeof name === "string" && namePattern.test(name)
+    ? undefined
+    : new QueueError({
+        reason: new InvalidName({
+          name: String(name),
+          detail: "use 1 to 128 letters, digits, dots, dashes and underscores, beginning with a letter or digit"
+        })
+      })
+
+/**
+ * Puts the policy on top of a driver: capability and size checks, workers with their claims loop, heartbeats and draining,
+ * dead-letter decisions, spans, metrics and health. The scope owns the background work.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Service, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { backend } = driver.capabilities
+    const health = yield* makeHealth(backend)
+    const gate = new SoloGate()
+    const spanned = spannedWhen(options?.tracing !== false)
+    const effective = options?.deadLetters === undefined ? driver : withDeadLetterStore(driver, options.deadLetters)
+
+    const metricsByQueue = new Map<string, QueueMetrics>()
+    const metricsOf = (queue: string): QueueMetrics => {
+      const known = metricsByQueue.get(queue)
+      if (known !== undefined) return known
+      const made = queueMetrics(queue)
+      metricsByQueue.set(queue, made)
+      return made
+    }
+
+    const bounded = <A>(operation: string, effect: Effect.Effect<A, QueueError>): Effect.Effect<A, QueueError> =>
+      driver.timeout === undefined
+        ? effect
+        : Effect.timeoutOrElse(effect, {
+            duration: driver.timeout,
+            orElse: () =>
+              Effect.fail(
+                new QueueError({
+                  reason: new Unavailable({ backend, operation, detail: `no answer within ${driver.timeout} ms` })
+                })
+              )
+          })
+    /** For calls that name a queue. */
+    const named = <A>(operation: string, queue: string, effect: Effect.Effect<A, QueueError>) => {
+      const problem = checkName(queue)
+      return problem === undefined ? bounded(operation, effect) : Effect.fail(problem)
+    }
+
+    const stats = (queue: string) =>
+      Effect.tap(named("stats", queue, effective.stats(queue)), (found) => metricsOf(queue).depth(found))
+
+    const awaitIdle = (queue: string): Effect.Effect<void, QueueError> =>
+      Effect.gen(function* () {
+        while (true) {
+          const version = yield* named("stats", queue, effective.version(queue))
+          const found = yield* stats(queue)
+          if (found.ready + found.delayed + found.claimed === 0) return
+          yield* effective.activity(queue, version)
+        }
+      })
+
+    const publish: Service["publish"] = (batch) =>
+      Effect.gen(function* () {
+        for (const publication of batch) {
+          const problem = checkName(publication.message.queue) ?? checkPublication(driver.capabilities, publication)
+          if (problem !== undefined) return yield* problem
+        }
+        if (batch.length === 0) return []
+        // A sent message is not abandoned half-way: an interruption waits for the outcome.
+        const published = yield* Effect.uninterruptible(effective.publish(batch))
+        const accepted = new Map<string, number>()
+        for (const [i, one] of published.entries()) {
+          const { queue } = batch[i]!.message
+          if (!one.duplicate) accepted.set(queue, (accepted.get(queue) ?? 0) + 1)
+        }
+        for (const [queue, n] of accepted) yield* metricsOf(queue).enqueued(n)
+        return published as ReadonlyArray<Enqueued & { readonly id: MessageId }>
+      })
+
+    return {
+      capabilities: driver.capabilities,
+      store: driver.store,
+      health: health.read(bounded("ping", driver.ping)),
+      now: bounded("now", driver.now),
+      publish,
+      work: (engineOptions, handler) =>
+        Effect.gen(function* () {
+          const { queue } = engineOptions
+          const problem = checkName(queue)
+          if (problem !== undefined) return yield* problem
+          const consumer = effective.consumer(queue, {
+            lease: engineOptions.lease,
+            prefetch: engineOptions.concurrency + engineOptions.prefetch
+          })
+          yield* runEngine(consumer, engineOptions, handler, {
+            gate,
+            health,
+            metrics: metricsOf(queue),
+            spanned,
+            now: driver.now
+          })
+        }),
+      pause: (queue) => named("pause", queue, effective.pause(queue)),
+      resume: (queue) => named("resume", queue, effective.resume(queue)),
+      purge: (queue) => named("purge", queue, effective.purge(queue)),
+      stats,
+      awaitIdle,
+      deadLetters: effective.deadLetters,
+      spanned
+    }
+  })
+
+const checkPublication = (capabilities: Capabilities, publication: Publication): QueueError | undefined => {
+  const { message } = publication
+  const unsupported = (feature: string, detail: string) =>
+    new QueueError({ reason: new Unsupported({ feature, backend: capabilities.backend, detail }) })
+  const others = "use another backend for this queue (memory, sqlite, redis and postgres have it)"
+  if (!capabilities.delay && (publication.delay !== undefined || message.notBefore !== undefined))
+    return unsupported("A delay", others)
+  if (!capabilities.priority && message.priority !== 0) return unsupported("A priority", others)
+  if (!capabilities.dedupe && message.dedupe !== undefined) return unsupported("Deduplication by key", others)
+  if (!capabilities.groups && message.group !== undefined) return unsupported("A group", others)
+  if (!capabilities.ttl && (publication.ttl !== undefined || message.expiresAt !== undefined))
+    return unsupported("A time to live", others)
+  let size = utf8Length(message.payload)
+  for (const [key, value] of Object.entries(message.headers)) size += utf8Length(key) + utf8Length(value)
+  return size > capabilities.maxMessage
+    ? new QueueError({ reason: new TooLarge({ queue: message.queue, actual: size, limit: capabilities.maxMessage }) })
+    : undefined
+}

@@ -1,0 +1,295 @@
+/**
+ * From a typed handler to what the claims loop runs: decoding, the scope and span of a delivery, its timeout, and the decision
+ * how it ends.
+ */
+import * as Cause from "effect/Cause"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import type * as Scope from "effect/Scope"
+import { extract, withExtracted } from "../internal/traceContext.ts"
+import { Op } from "../kv/op.ts"
+import { Kv } from "../kv/service.ts"
+import type { Claimed, Outcome } from "./driver.ts"
+import type { MessageCodec } from "./encode.ts"
+import type { Control, EngineHandler, EngineOptions } from "./engine.ts"
+import type { Delivery, MessageId, RetryOptions, SettleError } from "./model.ts"
+import { CurrentDelivery, DrainLimit } from "./model.ts"
+import type { QueueError } from "./QueueError.ts"
+import { delayAfter, type RetryPolicy, retryPolicy } from "./retry.ts"
+import type { Service } from "./service.ts"
+import { Settle } from "./settle.ts"
+
+/**
+ * @since 0.1.0
+ * @category options
+ */
+export interface WorkerOptions<in E> {
+  /** How many handlers run at the same time, exactly. Default: 1. */
+  readonly concurrency?: number | undefined
+  /** How many more messages may be claimed ahead of free slots. Default: 0. */
+  readonly prefetch?: number | undefined
+  /** How long one run of the handler may take; then it is interrupted, which counts as a failure. Default: no limit. */
+  readonly timeout?: Duration.Input | undefined
+  /** How long handlers that run may go on when the worker is closed, before they are interrupted. Default: 20 seconds. */
+  readonly drain?: Duration.Input | undefined
+  /**
+   * How long a claim lasts without a heartbeat; heartbeats come three times as often. When a process dies its messages are
+   * delivered again within this and a second. Default: 30 seconds.
+   */
+  readonly lease?: Duration.Input | undefined
+  /** Is this error worth another attempt? `false`: dead letter at once. Default: every error is. */
+  readonly retryWhile?: ((error: E) => boolean) | undefined
+  /** Wins over the definition's. */
+  readonly retry?: RetryOptions | undefined
+  /** A payload that does not decode. Default: `"deadLetter"`. */
+  readonly onInvalid?: "deadLetter" | "discard" | "retry" | undefined
+  /** A name this worker has no handler for, as during a rolling deploy. Default: `"retry"`, and dead when no attempt is left. */
+  readonly onUnknownName?: "deadLetter" | "discard" | "retry" | undefined
+}
+
+/** Claims lost before their handlers started, after which a message is given up: something else than the handler is wrong. */
+const lostUnstartedLimit = 20
+/** A later trace links to the producer's instead of continuing it. */
+const linkAfter = 60_000
+
+const defaults = { concurrency: 1, prefetch: 0, lease: 30_000, drain: 20_000 }
+
+/** Checked numbers for the engine; an unusable option is a defect of the program and names itself. */
+export const engineOptions = (
+  queue: string,
+  options: WorkerOptions<any>
+): Effect.Effect<EngineOptions> =>
+  Effect.gen(function* () {
+    const whole = (name: string, value: number | undefined, fallback: number, least: number) =>
+      value === undefined
+        ? Effect.succeed(fallback)
+        : Number.isSafeInteger(value) && value >= least
+          ? Effect.succeed(value)
+          : Effect.die(new Error(`worker of queue "${queue}": ${name} is ${value}; give a whole number from ${least}`))
+    const millis = (name: string, value: Duration.Input | undefined, fallback: number) => {
+      if (value === undefined) return Effect.succeed(fallback)
+      const duration = Duration.fromInput(value)
+      return Option.isSome(duration) && Duration.toMillis(duration.value) >= 0
+        ? Effect.succeed(Duration.toMillis(duration.value))
+        : Effect.die(new Error(`worker of queue "${queue}": ${name} is not a duration from zero`))
+    }
+    const drain = yield* millis("drain", options.drain, defaults.drain)
+    const limit = Option.match(yield* DrainLimit, { onNone: () => Number.POSITIVE_INFINITY, onSome: Duration.toMillis })
+    const lease = yield* millis("lease", options.lease, defaults.lease)
+    if (!(lease >= 100 && Number.isFinite(lease)))
+      return yield* Effect.die(new Error(`worker of queue "${queue}": lease is ${lease} ms; give 100 ms or more`))
+    return {
+      queue,
+      concurrency: yield* whole("concurrency", options.concurrency, defaults.concurrency, 1),
+      prefetch: yield* whole("prefetch", options.prefetch, defaults.prefetch, 0),
+      lease,
+      drain: Math.min(drain, limit)
+    }
+  })
+
+/** The third argument is for the handlers of this folder (streams and batches); programs see two. */
+export type AnyHandler = (payload: any, delivery: Delivery<any>, control: Control) => Effect.Effect<any, any, any>
+
+export interface WorkerSpec {
+  readonly queue: string
+  readonly codecs: ReadonlyMap<string, MessageCodec>
+  readonly handlerOf: (name: string) => AnyHandler | undefined
+  readonly retry: RetryOptions | undefined
+  readonly options: WorkerOptions<any>
+}
+
+/** Ends a delivery before or instead of its handler. */
+class Undeliverable {
+  readonly how: "deadLetter" | "discard" | "retry"
+  readonly reason: string
+  constructor(how: Undeliverable["how"], reason: string) {
+    this.how = how
+    this.reason = reason
+  }
+}
+
+export const engineHandler = (
+  spec: WorkerSpec,
+  service: Service,
+  context: Context.Context<any>
+): EngineHandler => {
+  const policy = retryPolicy(spec.options.retry, spec.retry)
+  const { options, queue } = spec
+  return {
+    run: (claimed, control) => {
+      const early = undeliverable(spec, policy, claimed)
+      if (early !== undefined) return Effect.fail(early)
+      const { message } = claimed
+      const handler = spec.handlerOf(message.name)!
+      const codec = spec.codecs.get(message.name)!
+      const timeout = message.timeout ?? options.timeout
+      const program = Effect.gen(function* () {
+        const payload = yield* Effect.mapError(
+          codec.decode(message.payload),
+          (detail) => new Undeliverable(options.onInvalid ?? "deadLetter", `the payload does not decode: ${detail}`)
+        )
+        const delivery = deliveryOf(claimed, payload, control, policy)
+        const run = Effect.suspend(() => handler(payload, delivery, control)).pipe(
+          Effect.provideService(CurrentDelivery, delivery),
+          Effect.scoped
+        )
+        const result: unknown = yield* timeout === undefined ? run : Effect.timeout(run, timeout)
+        return codec.encodeSuccess === undefined ? undefined : yield* codec.encodeSuccess(result)
+      })
+      return Effect.provideContext(processSpan(service, claimed, program), context)
+    },
+    decide: (claimed, exit) =>
+      Effect.gen(function* () {
+        if (Exit.isSuccess(exit)) return { _tag: "ack", result: exit.value as string | undefined } as const
+        const failure = Cause.squash(exit.cause)
+        if (failure instanceof Undeliverable) {
+          if (failure.how === "discard") return { _tag: "discard" } as const
+          return failure.how === "retry"
+            ? yield* retryOrBury(policy, claimed, undefined, failure.reason)
+            : ({ _tag: "deadLetter", reason: failure.reason, error: undefined } as const)
+        }
+        if (failure instanceof Settle) return yield* outcomeOf(policy, claimed, failure)
+        const error = describeFailure(exit.cause)
+        yield* Effect.logDebug(`effect-seams: attempt ${claimed.attempt} of message ${claimed.message.id} failed`, exit.cause)
+        const typed = Cause.findErrorOption(exit.cause)
+        if (Option.isSome(typed) && options.retryWhile !== undefined && !options.retryWhile(typed.value))
+          return { _tag: "deadLetter", reason: "the error is not retryable (retryWhile)", error } as const
+        return yield* retryOrBury(policy, claimed, undefined, error)
+      }).pipe(
+        // retryWhile and schedules are the program's code.
+        Effect.catchCause((cause) =>
+          Effect.as(
+            Effect.logError(`effect-seams: the retry policy of queue "${queue}" failed`, cause),
+            { _tag: "retry", delay: 1_000, error: describeFailure(cause) } as const
+          )
+        )
+      )
+  }
+}
+
+/** What can be said before the handler runs. */
+const undeliverable = (spec: WorkerSpec, policy: RetryPolicy, claimed: Claimed): Undeliverable | undefined => {
+  if (claimed.attempt > policy.times + 1)
+    return new Undeliverable("deadLetter", `no attempt is left: the claim was lost ${claimed.lostStarted} time(s) after the handler had started`)
+  if (claimed.lostUnstarted >= lostUnstartedLimit)
+    return new Undeliverable("deadLetter", `the claim was lost ${claimed.lostUnstarted} times before the handler started`)
+  const { name } = claimed.message
+  if (spec.handlerOf(name) !== undefined && spec.codecs.has(name)) return undefined
+  return new Undeliverable(spec.options.onUnknownName ?? "retry", `this worker has no handler for the message name ${JSON.stringify(name)}`)
+}
+
+const outcomeOf = (policy: RetryPolicy, claimed: Claimed, settle: Settle): Effect.Effect<Outcome> => {
+  switch (settle.how) {
+    case "discard":
+      return Effect.succeed({ _tag: "discard" })
+    case "release":
+      return Effect.succeed({ _tag: "release", delay: settle.delay ?? 0 })
+    case "deadLetter":
+      return Effect.succeed({ _tag: "deadLetter", reason: settle.reason ?? "the handler said so", error: undefined })
+    case "retry":
+      return retryOrBury(policy, claimed, settle.delay, settle.reason)
+  }
+}
+
+/** Another attempt, or none left. */
+const retryOrBury = (
+  policy: RetryPolicy,
+  claimed: Claimed,
+  delay: number | undefined,
+  error: string | undefined
+): Effect.Effect<Outcome> =>
+  Effect.gen(function* () {
+    const next =
+      claimed.attempt > policy.times ? undefined : (delay ?? (yield* delayAfter(policy.schedule, claimed.attempt)))
+    return next === undefined
+      ? ({ _tag: "deadLetter", reason: `no attempt is left after ${claimed.attempt}`, error } as const)
+      : ({ _tag: "retry", delay: next, error } as const)
+  })
+
+const describeFailure = (cause: Cause.Cause<unknown>): string => {
+  const failure = Cause.squash(cause)
+  const text =
+    failure instanceof Error
+      ? `${failure.name}: ${failure.message}`
+      : typeof failure === "object" && failure !== null
+        ? JSON.stringify(failure, (_, v: unknown) => (typeof v === "bigint" ? `${v}n` : v))
+        : String(failure)
+  return text.slice(0, 2_000)
+}
+
+export const deliveryOf = (
+  claimed: Claimed,
+  payload: unknown,
+  control: Control,
+  policy: RetryPolicy
+): Delivery<unknown> => {
+  const { message, token } = claimed
+  const settle = (outcome: Effect.Effect<Outcome>): Effect.Effect<void, SettleError> =>
+    Effect.flatMap(outcome, control.settle)
+  const millis = (delay: Duration.Input | undefined) => (delay === undefined ? undefined : Duration.toMillis(delay))
+  return {
+    id: message.id as MessageId,
+    queue: message.queue,
+    name: message.name,
+    payload,
+    attempt: claimed.attempt,
+    deliveryCount: claimed.deliveryCount,
+    enqueuedAt: message.enqueuedAt,
+    headers: message.headers,
+    meta: message.meta,
+    group: Option.fromUndefinedOr(message.group),
+    priority: message.priority,
+    ack: new Op<void, SettleError, never, never, any>(
+      Kv,
+      Effect.map(
+        control.joinCommit,
+        (committed) => [{ _tag: "Ack", queue: message.queue, id: message.id, token, committed }] as const
+      ),
+      settle(Effect.succeed({ _tag: "ack" }))
+    ),
+    retry: (options) => settle(retryOrBury(policy, claimed, millis(options?.delay), "retried by hand")),
+    deadLetter: (reason) => settle(Effect.succeed({ _tag: "deadLetter", reason, error: undefined })),
+    discard: settle(Effect.succeed({ _tag: "discard" })),
+    release: (options) => settle(Effect.succeed({ _tag: "release", delay: millis(options?.delay) ?? 0 })),
+    extend: control.extend
+  }
+}
+
+/** Continues the producer's trace, or links to it when the message waited long. */
+const processSpan = <A, E, R>(
+  service: Service,
+  claimed: Claimed,
+  effect: Effect.Effect<A, E, R>
+): Effect.Effect<A, E, R> => {
+  const { message } = claimed
+  const attributes = {
+    "messaging.system": "effect-seams",
+    "messaging.operation.name": "process",
+    "messaging.operation.type": "process",
+    "messaging.destination.name": message.queue,
+    "messaging.message.id": message.id,
+    "seams.attempt": claimed.attempt,
+    "seams.delivery_count": claimed.deliveryCount
+  }
+  const name = `process ${message.queue}`
+  const producer = extract(message.headers)
+  const waited = (message.notBefore ?? message.enqueuedAt) - message.enqueuedAt
+  if (Option.isNone(producer) || waited > linkAfter) {
+    const links = Option.toArray(producer)
+    return service.spanned(name, attributes, effect, { kind: "consumer", root: true, links })
+  }
+  return withExtracted(message.headers)(service.spanned(name, attributes, effect, { kind: "consumer" }))
+}
+
+/** Starts a worker in the scope. */
+export const startWorker = (
+  spec: WorkerSpec,
+  service: Service
+): Effect.Effect<void, QueueError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const context = Context.omit(CurrentDelivery)(yield* Effect.context<any>()) as Context.Context<any>
+    yield* service.work(yield* engineOptions(spec.queue, spec.options), engineHandler(spec, service, context))
+  }) as Effect.Effect<void, QueueError, Scope.Scope>
