@@ -196,15 +196,11 @@ export interface Group<M extends { readonly [name: string]: MessageSpec }, I = Q
  * export const EmailWorker = Emails.worker((email) => Effect.log(`to ${email.to}`), { concurrency: 16 })
  */
 export const define: {
-  <
-    const X extends { readonly payload: Schema.Top; readonly success?: Schema.Top | undefined },
-    I = Queue
-  >(
+  <const P extends Schema.Top, const S extends Schema.Top | undefined = undefined, I = Queue>(
     name: string,
-    options: X &
-      DefinitionOptions<I> &
-      EnqueueDefaults<X["payload"]["Type"]> & { readonly messages?: never }
-  ): Single<X, I>
+    options: { readonly payload: P; readonly success?: S } & DefinitionOptions<I> &
+      EnqueueDefaults<P["Type"]> & { readonly messages?: never }
+  ): Single<{ readonly payload: P; readonly success: S }, I>
   <const M extends { readonly [name: string]: MessageSpec }, I = Queue>(
     name: string,
     options: DefinitionOptions<I> &

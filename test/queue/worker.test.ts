@@ -1,0 +1,59 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Duration, Effect, Layer, Option, Ref, Schedule, Schema } from "effect"
+import { TestClock } from "effect/testing"
+import { layerQueue } from "../../src/layers/memory/queue.ts"
+import * as Queue from "../../src/Queue.ts"
+
+class Email extends Schema.Class<Email>("Email")({ to: Schema.String }) {}
+const Emails = Queue.define("emails", {
+  payload: Email,
+  retry: { times: 3, schedule: Schedule.exponential("1 second", 2) }
+})
+const NoDrain = Layer.succeed(Queue.DrainLimit, Option.some(Duration.zero))
+const withWorker = <E>(worker: Layer.Layer<never, E, Queue.Queue>) =>
+  Effect.provide(worker.pipe(Layer.provideMerge(layerQueue), Layer.provideMerge(NoDrain)))
+
+describe("a worker", () => {
+  it.effect("handles, retries by schedule, and buries", () =>
+    Effect.gen(function* () {
+      const seen = yield* Ref.make<ReadonlyArray<string>>([])
+      yield* Effect.gen(function* () {
+        const id = yield* Emails.enqueue({ to: "ok" })
+        assert.match(id, /^[0-9a-f-]{36}$/)
+        yield* Emails.enqueue({ to: "bad" })
+        yield* TestClock.adjust("1 minute")
+        assert.deepStrictEqual(yield* Ref.get(seen), ["ok 1 at 0", "bad 1 at 0", "bad 2 at 1000", "bad 3 at 3000", "bad 4 at 7000"])
+        const letters = yield* Emails.deadLetters.count
+        assert.strictEqual(letters, 1)
+        yield* Emails.awaitIdle
+      }).pipe(
+        withWorker(
+          Emails.worker((email, delivery) =>
+            Effect.gen(function* () {
+              const now = yield* Effect.clockWith((clock) => clock.currentTimeMillis)
+              yield* Ref.update(seen, (all) => [...all, `${email.to} ${delivery.attempt} at ${now}`])
+              if (email.to === "bad") return yield* Effect.fail("no")
+            })
+          )
+        )
+      )
+    })
+  )
+
+  it.effect("that sleeps at the end of a test is interrupted and its message released", () =>
+    Effect.gen(function* () {
+      const out = yield* Ref.make("")
+      yield* Effect.gen(function* () {
+        yield* Emails.enqueue({ to: "now" })
+        yield* TestClock.adjust("1 second")
+      }).pipe(
+        withWorker(
+          Emails.worker(() => Effect.sleep("1 hour").pipe(Effect.onInterrupt(() => Ref.set(out, "interrupted"))), {
+            drain: "20 seconds"
+          })
+        )
+      )
+      assert.strictEqual(yield* Ref.get(out), "interrupted")
+    })
+  )
+})
