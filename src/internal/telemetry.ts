@@ -36,6 +36,8 @@ export const spannedWhen = (tracing: boolean): Spanned =>
           kind: shape.kind ?? "client",
           attributes,
           root: shape.root === true,
+          // It would show this file, and costs more than everything else a span does.
+          captureStackTrace: false,
           links: (shape.links ?? []).map((span) => ({ span, attributes: {} }))
         }) as Effect.Effect<A, E, R>
     : (_name, _attributes, effect) => effect

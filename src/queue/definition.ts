@@ -25,7 +25,7 @@ import type {
   MessageId,
   RetryOptions
 } from "./model.ts"
-import type { QueueError } from "./QueueError.ts"
+import { QueueError, Unencodable } from "./QueueError.ts"
 import type { Service } from "./service.ts"
 import { Queue } from "./service.ts"
 import { deliveryStream, type StreamOptions } from "./stream.ts"
@@ -219,10 +219,14 @@ export const define: {
   }
   const store = options.store ?? (Queue as Context.Key<any, Service>)
   const nextId = messageIdsWith(fillFromPlatform)
-  const request = (kind: string): EncodeRequest => {
+  const encode = (kind: string, payload: unknown, enqueueOptions: EnqueueOptions | undefined) => {
     const codec = codecs.get(kind)
-    if (codec === undefined) throw new Error(`queue "${name}" defines no message ${JSON.stringify(kind)}`)
-    return { queue: name, codec, defaults: options, schemaVersion: options.schemaVersion, nextId }
+    if (codec === undefined) {
+      const detail = `the definition has no message of this name, it has ${Array.from(codecs.keys()).join(", ")}`
+      return Effect.fail(new QueueError({ reason: new Unencodable({ queue: name, name: kind, detail }) }))
+    }
+    const request: EncodeRequest = { queue: name, codec, defaults: options, schemaVersion: options.schemaVersion, nextId }
+    return encodePublication(request, payload, enqueueOptions)
   }
 
   /** An Op around encoded messages: published alone, or steps of a commit. */
@@ -250,10 +254,7 @@ export const define: {
     )
   }
   const one = (kind: string, payload: unknown, enqueueOptions: EnqueueOptions | undefined) =>
-    Effect.map(
-      Effect.suspend(() => encodePublication(request(kind), payload, enqueueOptions)),
-      (publication) => [publication]
-    )
+    Effect.map(encode(kind, payload, enqueueOptions), (publication) => [publication])
   const many = (
     kind: string,
     payloads: Iterable<unknown>,
@@ -261,11 +262,7 @@ export const define: {
   ) =>
     Effect.suspend(() =>
       Effect.forEach(payloads, (payload, index) =>
-        encodePublication(
-          request(kind),
-          payload,
-          typeof enqueueOptions === "function" ? enqueueOptions(payload, index) : enqueueOptions
-        )
+        encode(kind, payload, typeof enqueueOptions === "function" ? enqueueOptions(payload, index) : enqueueOptions)
       )
     )
   /** Of a definition with one payload the name is not an argument. */

@@ -111,6 +111,14 @@ class Undeliverable {
   }
 }
 
+/** A failure that is not the handler's own, so that `retryWhile` is not asked about it. */
+class RunFailure {
+  readonly detail: string
+  constructor(detail: string) {
+    this.detail = detail
+  }
+}
+
 export const engineHandler = (
   spec: WorkerSpec,
   service: Service,
@@ -136,8 +144,16 @@ export const engineHandler = (
           Effect.provideService(CurrentDelivery, delivery),
           Effect.scoped
         )
-        const result: unknown = yield* timeout === undefined ? run : Effect.timeout(run, timeout)
-        return codec.encodeSuccess === undefined ? undefined : yield* codec.encodeSuccess(result)
+        const late = () =>
+          Effect.fail(new RunFailure(`the handler took longer than its timeout of ${Duration.format(Duration.fromInputUnsafe(timeout ?? 0))}`))
+        const result: unknown = yield* timeout === undefined
+          ? run
+          : Effect.timeoutOrElse(run, { duration: timeout, orElse: late })
+        if (codec.encodeSuccess === undefined) return undefined
+        return yield* Effect.mapError(
+          codec.encodeSuccess(result),
+          (detail) => new RunFailure(`the result does not fit the success schema: ${detail}`)
+        )
       })
       return Effect.provideContext(processSpan(service, claimed, program), context)
     },
@@ -155,7 +171,8 @@ export const engineHandler = (
         const error = describeFailure(exit.cause)
         yield* Effect.logDebug(`effect-seams: attempt ${claimed.attempt} of message ${claimed.message.id} failed`, exit.cause)
         const typed = Cause.findErrorOption(exit.cause)
-        if (Option.isSome(typed) && options.retryWhile !== undefined && !options.retryWhile(typed.value))
+        const asked = Option.isSome(typed) && !(typed.value instanceof RunFailure)
+        if (asked && options.retryWhile !== undefined && !options.retryWhile(typed.value))
           return { _tag: "deadLetter", reason: "the error is not retryable (retryWhile)", error } as const
         return yield* retryOrBury(policy, claimed, undefined, error)
       }).pipe(
@@ -211,6 +228,7 @@ const retryOrBury = (
 
 const describeFailure = (cause: Cause.Cause<unknown>): string => {
   const failure = Cause.squash(cause)
+  if (failure instanceof RunFailure) return failure.detail
   const text =
     failure instanceof Error
       ? `${failure.name}: ${failure.message}`
