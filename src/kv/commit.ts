@@ -2,11 +2,10 @@
  * From steps to a driver's commit: keys packed, limits checked before anything is sent, expiry validated, and the outcome of a
  * commit whose answer was lost found out by its id.
  */
-import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { ClaimLost } from "../internal/claimLost.ts"
+import { describeInput, durationMillis } from "../internal/durationMillis.ts"
 import type { Commit, CommitOutcome, Driver, Mutation } from "./driver.ts"
 import { CommitUnknown, Conflict, CounterOverflow, InvalidExpiry, KvError, TooLarge, Unavailable, Unsupported } from "./KvError.ts"
 import { packKey } from "./list.ts"
@@ -155,13 +154,9 @@ const noSharedQueue = (driver: Driver): KvError =>
 
 const expiryMillis = (key: Key, expireIn: SetOptions["expireIn"]): number | undefined | KvError => {
   if (expireIn === undefined) return undefined
-  const duration = Duration.fromInput(expireIn)
-  const millis = Option.isSome(duration) ? Duration.toMillis(duration.value) : Number.NaN
+  const millis = durationMillis(expireIn)
   if (millis === Number.POSITIVE_INFINITY) return undefined
-  return millis > 0
+  return millis !== undefined && millis > 0
     ? millis
     : new KvError({ reason: new InvalidExpiry({ key: formatKey(key), given: describeInput(expireIn) }) })
 }
-
-const describeInput = (input: unknown): string =>
-  typeof input === "object" ? JSON.stringify(input, (_, v: unknown) => (typeof v === "bigint" ? `${v}n` : v)) : String(input)

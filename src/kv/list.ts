@@ -89,7 +89,7 @@ interface Rest {
 const begin = (selector: Selector, options: ListOptions | undefined, limit: number): Rest | KvError => {
   const range = rangeOf(selector)
   if (range instanceof KvError) return range
-  if (Number.isNaN(limit) || limit < 0)
+  if (!(limit >= 0) || (Number.isFinite(limit) && !Number.isInteger(limit)))
     return invalid(["limit"], `the limit of a list is ${limit}; give a whole number from 0`)
   if (options?.cursor === undefined) return { range, left: limit }
   const reverse = options.reverse === true
@@ -107,7 +107,12 @@ const readPage = (reading: Reading, rest: Rest, size: number, reverse: boolean) 
   Effect.gen(function* () {
     const limit = Math.min(size, rest.left)
     if (limit <= 0 || rest.range.start >= rest.range.end) return { entries: [], next: Option.none<Rest>(), last: undefined }
-    const { entries: stored } = yield* reading.bounded("list", reading.driver.list(rest.range, { limit, reverse }))
+    // One entry more than asked for tells whether anything is left.
+    const { entries: found } = yield* reading.bounded(
+      "list",
+      reading.driver.list(rest.range, { limit: limit + 1, reverse })
+    )
+    const stored = found.slice(0, limit)
     const entries: Array<Entry> = []
     for (const one of stored) {
       const entry = decodeEntry(one)
@@ -115,7 +120,7 @@ const readPage = (reading: Reading, rest: Rest, size: number, reverse: boolean) 
       entries.push(entry)
     }
     const last = stored.at(-1)?.key
-    if (last === undefined || stored.length < limit) return { entries, next: Option.none<Rest>(), last }
+    if (last === undefined || found.length <= limit) return { entries, next: Option.none<Rest>(), last }
     const range = reverse ? { start: rest.range.start, end: last } : { start: successor(last), end: rest.range.end }
     return { entries, next: Option.some({ range, left: rest.left - stored.length }), last }
   })

@@ -152,6 +152,7 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
     // Without checks and acks a commit has no other failures.
     const blind = (step: Step) => commitOf([step]) as Effect.Effect<Versionstamp, KvError>
     const read = { driver, bounded }
+    const watching = { driver, health, seen: sweeper.expiresAt }
 
     return {
       capabilities: driver.capabilities,
@@ -176,8 +177,8 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
       delete: (key) => deleting(blind({ _tag: "Delete", key })),
       list: (selector, listOptions) => listStream(read, selector, listOptions),
       page: (selector, listOptions) => paging(listPage(read, selector, listOptions)),
-      watch: (keys, watchOptions) => watchKeys(driver, health, keys, watchOptions),
-      watchPrefix: (prefix, watchOptions) => watchRange(driver, health, rangeOf({ prefix }), watchOptions),
+      watch: (keys, watchOptions) => watchKeys(watching, keys, watchOptions),
+      watchPrefix: (prefix, watchOptions) => watchRange(watching, rangeOf({ prefix }), watchOptions),
       commit: (steps) => committing(commit(steps))
     }
   })

@@ -9,15 +9,25 @@ import { background } from "../internal/background.ts"
 import type { HealthRegistry } from "../internal/health.ts"
 import type { Driver } from "./driver.ts"
 
-/** A store with several processes is looked at now and then, for what a killed one left to expire. */
-const sharedPoll = 30_000
+/**
+ * A store with several processes is looked at now and then, for what a killed one left to expire. Nobody waits for that: reads are
+ * exact, and what a watcher has seen is swept in time.
+ */
+const sharedPoll = 600_000
 /** Timers of the platform overflow beyond 2^31 ms; a longer wait is taken in parts. */
 const longestSleep = 86_400_000
+
+export interface Sweeper {
+  /** An entry was written that expires this many milliseconds from now. */
+  readonly expiresWithin: (millis: number) => Effect.Effect<void>
+  /** An entry was seen that expires at this time. */
+  readonly expiresAt: (time: number) => void
+}
 
 export const forkSweeper = (
   driver: Driver,
   health: HealthRegistry
-): Effect.Effect<{ readonly expiresWithin: (millis: number) => Effect.Effect<void> }, never, Scope.Scope> =>
+): Effect.Effect<Sweeper, never, Scope.Scope> =>
   Effect.gen(function* () {
     const earlier = yield* Latch.make(false)
     let deadline = Number.POSITIVE_INFINITY
@@ -38,13 +48,15 @@ export const forkSweeper = (
       }).pipe(Effect.forever)
     )
 
+    const expiresAt = (time: number) => {
+      if (time >= deadline) return
+      deadline = time
+      earlier.openUnsafe()
+    }
     const expiresWithin = (millis: number) =>
-      Effect.flatMap(Effect.orElseSucceed(driver.now, () => 0), (now) =>
-        Effect.sync(() => {
-          if (now + millis >= deadline) return
-          deadline = now + millis
-          earlier.openUnsafe()
-        })
+      Effect.map(
+        Effect.orElseSucceed(driver.now, () => 0),
+        (now) => expiresAt(now + millis)
       )
-    return { expiresWithin }
+    return { expiresAt, expiresWithin }
   })

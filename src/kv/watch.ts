@@ -63,9 +63,15 @@ interface Target {
   readonly first: Packed
 }
 
+export interface Watching {
+  readonly driver: Driver
+  readonly health: HealthRegistry
+  /** Told of the deadline of every entry that is reported, so that its expiry is not left to the slow poll. */
+  readonly seen: (expiresAt: number) => void
+}
+
 export const watchKeys = (
-  driver: Driver,
-  health: HealthRegistry,
+  watching: Watching,
   keys: ReadonlyArray<Key>,
   options: WatchOptions | undefined
 ): Stream.Stream<Change, KvError> => {
@@ -76,7 +82,7 @@ export const watchKeys = (
     packed.add(one)
   }
   const all = Array.from(packed)
-  return watch(driver, health, options, {
+  return watch(watching, options, {
     watched: { _tag: "Keys", keys: packed },
     first: "" as Packed,
     initial: (driver, state) =>
@@ -99,14 +105,13 @@ export const watchKeys = (
 }
 
 export const watchRange = (
-  driver: Driver,
-  health: HealthRegistry,
+  watching: Watching,
   range: Range | KvError,
   options: WatchOptions | undefined
 ): Stream.Stream<Change, KvError> =>
   range instanceof KvError
     ? Stream.fail(range)
-    : watch(driver, health, options, {
+    : watch(watching, options, {
         watched: { _tag: "Range", range },
         first: range.start,
         initial: (driver, state) =>
@@ -162,8 +167,7 @@ const follow = (
   }))
 
 const watch = (
-  driver: Driver,
-  health: HealthRegistry,
+  { driver, health, seen }: Watching,
   options: WatchOptions | undefined,
   target: Target
 ): Stream.Stream<Change, KvError> => {
@@ -199,7 +203,11 @@ const watch = (
     step(state).pipe(
       Effect.tapError((error) => (error.isRetryable ? part.down(error.message) : Effect.void)),
       Effect.retry({ schedule: reconnect, while: (error) => error.isRetryable }),
-      Effect.tap(part.up)
+      Effect.tap(([changes]) => {
+        for (const change of changes)
+          if (change._tag === "Put" && Option.isSome(change.entry.expiresAt)) seen(change.entry.expiresAt.value)
+        return part.up
+      })
     )
 
   return Stream.unwrap(

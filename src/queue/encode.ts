@@ -3,10 +3,11 @@
  */
 import * as Clock from "effect/Clock"
 import * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import { describeInput, durationMillis } from "../internal/durationMillis.ts"
 import type { Dedupe, Publication } from "../internal/envelope.ts"
 import { envelopeVersion } from "../internal/envelope.ts"
 import { injectCurrent } from "../internal/traceContext.ts"
@@ -82,22 +83,21 @@ export const encodePublication = (
     const millis = (name: string, value: Duration.Input | undefined, least: number) =>
       Effect.suspend((): Effect.Effect<number | undefined, QueueError> => {
         if (value === undefined) return Effect.undefined
-        const duration = Duration.fromInput(value)
-        const ms = Option.isSome(duration) ? Duration.toMillis(duration.value) : Number.NaN
-        return Number.isFinite(ms) && ms >= least
+        const ms = durationMillis(value)
+        return ms !== undefined && Number.isFinite(ms) && ms >= least
           ? Effect.succeed(ms)
-          : Effect.fail(bad(`${name} is ${describe(value)}; give a finite duration ${least > 0 ? "above zero" : "from zero"}`))
+          : Effect.fail(bad(`${name} is ${describeInput(value)}; give a finite duration ${least > 0 ? "above zero" : "from zero"}`))
       })
 
     const at = options?.at === undefined ? undefined : DateTime.make(options.at)
-    if (at !== undefined && Option.isNone(at)) return yield* bad(`at is ${describe(options?.at)}, which is no instant`)
+    if (at !== undefined && Option.isNone(at)) return yield* bad(`at is ${describeInput(options?.at)}, which is no instant`)
     if (options?.at !== undefined && options.delay !== undefined)
       return yield* bad("delay and at exclude each other; give one of them")
     const delay = at === undefined ? yield* millis("delay", given("delay"), 0) : undefined
     const ttl = yield* millis("ttl", given("ttl"), Number.MIN_VALUE)
     const timeout = yield* millis("timeout", given("timeout"), Number.MIN_VALUE)
     const priority = given("priority") ?? 0
-    if (!Number.isSafeInteger(priority)) return yield* bad(`priority is ${describe(priority)}; give a whole number`)
+    if (!Number.isSafeInteger(priority)) return yield* bad(`priority is ${describeInput(priority)}; give a whole number`)
     const id = given("id")
     if (id !== undefined && (typeof id !== "string" || id === "" || id.length > 255))
       return yield* bad("an id has 1 to 255 characters")
@@ -142,6 +142,3 @@ const encodeDedupe = (
         window: window ?? defaultWindow + delay,
         onDuplicate: options.onDuplicate ?? "keep"
       }))
-
-const describe = (value: unknown): string =>
-  typeof value === "object" ? JSON.stringify(value, (_, v: unknown) => (typeof v === "bigint" ? `${v}n` : v)) : String(value)

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import { durationMillis } from "../internal/durationMillis.ts"
 import { extract, withExtracted } from "../internal/traceContext.ts"
 import { Op } from "../kv/op.ts"
 import { Kv } from "../kv/service.ts"
@@ -71,12 +72,14 @@ export const engineOptions = (
           : Effect.die(new Error(`worker of queue "${queue}": ${name} is ${value}; give a whole number from ${least}`))
     const millis = (name: string, value: Duration.Input | undefined, fallback: number) => {
       if (value === undefined) return Effect.succeed(fallback)
-      const duration = Duration.fromInput(value)
-      return Option.isSome(duration) && Duration.toMillis(duration.value) >= 0
-        ? Effect.succeed(Duration.toMillis(duration.value))
+      const ms = durationMillis(value)
+      return ms !== undefined
+        ? Effect.succeed(ms)
         : Effect.die(new Error(`worker of queue "${queue}": ${name} is not a duration from zero`))
     }
     const drain = yield* millis("drain", options.drain, defaults.drain)
+    const timeout = yield* millis("timeout", options.timeout, Number.POSITIVE_INFINITY)
+    if (timeout === 0) return yield* Effect.die(new Error(`worker of queue "${queue}": timeout is zero; leave it out for none`))
     const limit = Option.match(yield* DrainLimit, { onNone: () => Number.POSITIVE_INFINITY, onSome: Duration.toMillis })
     const lease = yield* millis("lease", options.lease, defaults.lease)
     if (!(lease >= 100 && Number.isFinite(lease)))
