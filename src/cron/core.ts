@@ -1,0 +1,327 @@
+/**
+ * The moving part of a scheduler: applies drafts to the store, forks what they start, and wakes for what is due.
+ */
+import * as Clock from "effect/Clock"
+import type * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Deferred from "effect/Deferred"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import * as Stream from "effect/Stream"
+import type { HealthRegistry } from "../internal/health.ts"
+import { background } from "../internal/background.ts"
+import { Draft, type DraftContext, type RunResult } from "./draft.ts"
+import { type CronError, fail, Unavailable, UnknownJob } from "./errors.ts"
+import type { Event } from "./events.ts"
+import type { Hub } from "./hub.ts"
+import { endedEvent, makeRecord, toRunRecord } from "./records.ts"
+import { type Entry, followState, makeSlotsCache, noSlots, type Running, stopEntry, stopRun } from "./registry.ts"
+import { CurrentRun, type RunRecord } from "./run.ts"
+import { executeRun } from "./runner.ts"
+import type { ActiveRun, JobState, RecordData } from "./state.ts"
+import type { Modification, Store } from "./store.ts"
+import { countRun } from "./telemetry.ts"
+import { makeTimer, type Timer } from "./timer.ts"
+
+/** @internal */
+export interface Core {
+  readonly entries: Map<string, Entry>
+  readonly timer: Timer
+  readonly slots: ReturnType<typeof makeSlotsCache>
+  /** Changes a stored job and does what follows from it. `UnknownJob` when there is none. */
+  readonly commit: <A>(
+    jobId: string,
+    operation: string,
+    change: (draft: Draft, now: number) => A
+  ) => Effect.Effect<A, CronError>
+  /** The same for a job that may not be stored yet: `open` gives the state to start from. */
+  readonly commitOn: <A>(
+    jobId: string,
+    open: (state: JobState | undefined, now: number) => JobState | undefined,
+    change: (draft: Draft, now: number) => A
+  ) => Effect.Effect<A | undefined, CronError>
+  /** Removes a job; tells whether it was there. */
+  readonly remove: (jobId: string) => Effect.Effect<boolean, CronError>
+  /** Waits for the record of a run that `ask` hands in. */
+  readonly awaitRecord: (
+    jobId: string,
+    runId: string,
+    ask: Effect.Effect<void, CronError>
+  ) => Effect.Effect<RunRecord, CronError>
+  /** The background work: the timer, and changes of others. */
+  readonly start: Effect.Effect<void, never, Scope.Scope>
+  /** Interrupts or drains every run, and answers every waiting caller. */
+  readonly stop: Effect.Effect<void>
+}
+
+type Answers = Map<string, Deferred.Deferred<RunRecord, CronError>>
+
+/** @internal */
+export const makeCore = (
+  store: Store,
+  runner: string,
+  hub: Hub<Event>,
+  health: HealthRegistry,
+  context: Context.Context<never>
+): Core => {
+  const entries = new Map<string, Entry>()
+  const timer = makeTimer()
+  const slots = makeSlotsCache()
+  const waiters = new Map<string, Answers>()
+  const { lease, shared } = store.capabilities
+  const clock = { offset: 0 }
+  const storeNow = Effect.map(Clock.currentTimeMillis, (now) => now + clock.offset)
+
+  const contextFor = (state: JobState, now: number): DraftContext => ({
+    now,
+    runner,
+    lease,
+    canStart: entries.has(state.definition.id),
+    slotsOf: (definition) => Result.getOrElse(slots.read(definition), () => noSlots)
+  })
+
+  const commitOn: Core["commitOn"] = <A>(
+    jobId: string,
+    open: (state: JobState | undefined, now: number) => JobState | undefined,
+    change: (draft: Draft, now: number) => A
+  ) =>
+    store
+      .modify(
+        jobId,
+        (stored, now): Modification<{ readonly now: number; readonly done?: Done<A> }> => {
+          const state = open(stored, now)
+          if (state === undefined) return { result: { now }, state: undefined, records: [] }
+          const context = contextFor(state, now)
+          const draft = new Draft(state, context)
+          const answer = change(draft, now)
+          const next = draft.close()
+          const done = { answer, draft, state: next ?? draft.state, wakeAt: draft.wakeAt() }
+          return { result: { now, done }, state: next, records: draft.records }
+        },
+        runner
+      )
+      .pipe(
+        Effect.flatMap(({ done, now }) => Effect.as(apply(jobId, now, done), done?.answer)),
+        // A commit without what follows from it would leave claims that nobody runs.
+        Effect.uninterruptible
+      )
+
+  const commit: Core["commit"] = (jobId, operation, change) =>
+    Effect.flatMap(
+      commitOn(jobId, (state) => state, (draft, now) => ({ answer: change(draft, now) })),
+      (found) =>
+        found === undefined ? Effect.fail(fail(new UnknownJob({ jobId, operation }))) : Effect.succeed(found.answer)
+    )
+
+  const apply = Effect.fnUntraced(function* (
+    jobId: string,
+    now: number,
+    done: Done<unknown> | undefined
+  ): Effect.fn.Return<void> {
+    clock.offset = now - (yield* Clock.currentTimeMillis)
+    timer.adjust(clock.offset)
+    const entry = entries.get(jobId)
+    if (entry !== undefined) {
+      entry.failures = 0
+      if (done === undefined) {
+        followState(entry, undefined)
+        timer.set(jobId, undefined)
+      } else if (entry.state === undefined || done.state.revision >= entry.state.revision) {
+        followState(entry, done.state)
+        timer.set(jobId, done.wakeAt)
+      }
+    }
+    if (done === undefined) return
+    for (const event of done.draft.events) hub.publish(event)
+    yield* Effect.forEach(done.draft.records, tell, { discard: true })
+    yield* Effect.forEach(done.draft.starts, (claim) => launch(entry, claim, done.state), { discard: true })
+  })
+
+  /** Counts a record and gives it to whoever waits for it. */
+  const tell = (data: RecordData) => Effect.andThen(countRun(data.jobId, data.outcome), answer(data))
+
+  const answer = (data: RecordData) => {
+    const waiter = waiters.get(data.jobId)?.get(data.id)
+    return waiter === undefined ? Effect.void : Deferred.succeed(waiter, toRunRecord(data))
+  }
+
+  const launch = Effect.fnUntraced(function* (
+    entry: Entry | undefined,
+    claim: ActiveRun,
+    state: JobState
+  ): Effect.fn.Return<void> {
+    const jobId = state.definition.id
+    const finish = (result: RunResult) => finishRun(jobId, claim, result)
+    if (entry === undefined) {
+      // The handler went away between the claim and now.
+      const endedAt = yield* storeNow
+      return yield* Effect.ignore(finish({ outcome: "Cancelled", reason: "closed", error: null, endedAt }))
+    }
+    const running: Running = { token: claim.token, fiber: undefined, reason: undefined, ended: false }
+    entry.running.set(claim.token, running)
+    const program = executeRun({
+      definition: state.definition,
+      prepared: entry.prepared,
+      claim,
+      dueAt: Result.match(slots.read(state.definition), {
+        onFailure: () => claim.slot,
+        onSuccess: (known) => (claim.kind === "schedule" || claim.kind === "misfire" ? known.due(claim.slot) : claim.slot)
+      }),
+      lease,
+      now: storeNow,
+      stopped: () => running.reason,
+      stop: (reason) => stopRun(running, reason),
+      extend: (attempt) =>
+        Effect.map(
+          commitOn(jobId, (current) => current, (draft) => draft.extend(claim.token, attempt)),
+          (held) => held ?? "lost"
+        ),
+      finish: (result) => {
+        running.ended = true
+        return finish(result)
+      },
+      publish: hub.publish
+    }).pipe(
+      Effect.ensuring(Effect.sync(() => entry.running.delete(claim.token))),
+      // Whoever triggered the run, it belongs to the scheduler.
+      Effect.updateContext((_: Context.Context<never>) => context)
+    )
+    running.fiber = yield* Effect.forkDetach(program, { uninterruptible: true })
+  })
+
+  /** Records the end of a run. Where the claim is gone the store refuses, and only this process tells of it. */
+  const finishRun = Effect.fnUntraced(function* (jobId: string, claim: ActiveRun, result: RunResult) {
+    // A run that lost its lease has nothing to record, and the store may well be out of reach.
+    const known =
+      result.reason === "leaseLost"
+        ? { recorded: false }
+        : yield* commitOn(
+            jobId,
+            (state) => state,
+            (draft) => ({ recorded: draft.finish(claim.token, result) !== undefined })
+          )
+    if (known?.recorded === true) return
+    const record = makeRecord(
+      jobId,
+      claim,
+      claim,
+      // Where the job is gone there is nobody to contradict the result.
+      known === undefined ? result : { outcome: "Cancelled", reason: "leaseLost", error: null, endedAt: result.endedAt }
+    )
+    const event = endedEvent(record)
+    if (event !== undefined) hub.publish(event)
+    yield* known === undefined ? tell(record) : countRun(jobId, record.outcome)
+  })
+
+  const advance = (jobId: string) => {
+    const entry = entries.get(jobId)
+    if (entry === undefined) return Effect.void
+    return commitOn(jobId, (state) => state, (draft) => draft.advance()).pipe(
+      Effect.catch((error) => {
+        entry.failures++
+        return Effect.andThen(
+          Effect.logWarning(`Cron job ${jobId} could not be looked at and is tried again`, error),
+          Effect.map(storeNow, (now) => timer.set(jobId, now + Math.min(5_000, 100 * 2 ** entry.failures)))
+        )
+      })
+    )
+  }
+
+  const advanceAll = (ids: ReadonlyArray<string>) =>
+    Effect.forEach(ids, advance, { discard: true, concurrency: shared ? 16 : 1 })
+
+  const remove: Core["remove"] = Effect.fnUntraced(function* (jobId) {
+    const entry = entries.get(jobId)
+    const waiting = yield* store.modify(
+      jobId,
+      (state) => ({ result: state?.waiting, state: state === undefined ? undefined : null, records: [] }),
+      runner
+    )
+    slots.forget(jobId)
+    if (entry !== undefined) {
+      entries.delete(jobId)
+      timer.set(jobId, undefined)
+      entry.state = undefined
+      // A handler may unschedule its own job; it cannot wait for its own end.
+      const own = Option.filter(yield* Effect.serviceOption(CurrentRun), (run) => run.jobId === jobId)
+      yield* stopEntry(entry, "unscheduled", 0, Option.isSome(own) ? own.value.token : undefined)
+    }
+    if (waiting === undefined) return false
+    const now = yield* storeNow
+    const none = { attempt: 0, token: 0, runner, startedAt: now }
+    for (const run of waiting) {
+      yield* answer(makeRecord(jobId, run, none, { outcome: "Cancelled", reason: "unscheduled", error: null, endedAt: now }))
+    }
+    hub.publish({ _tag: "Unscheduled", jobId, time: DateTime.makeUnsafe(now) })
+    return true
+  }, Effect.uninterruptible)
+
+  const awaitRecord: Core["awaitRecord"] = (jobId, runId, ask) =>
+    Effect.acquireUseRelease(
+      Effect.sync(() => {
+        const deferred = Deferred.makeUnsafe<RunRecord, CronError>()
+        const answers: Answers = waiters.get(jobId) ?? new Map()
+        waiters.set(jobId, answers.set(runId, deferred))
+        return deferred
+      }),
+      (deferred) => Effect.andThen(ask, Deferred.await(deferred)),
+      () =>
+        Effect.sync(() => {
+          const answers = waiters.get(jobId)
+          answers?.delete(runId)
+          if (answers?.size === 0) waiters.delete(jobId)
+        })
+    )
+
+  /** Answers callers whose run ended in another process. */
+  const answerFromHistory = Effect.fnUntraced(function* (jobId: string) {
+    if (!waiters.has(jobId)) return
+    const records = yield* store.history(jobId, 100)
+    yield* Effect.forEach(records, answer, { discard: true })
+  })
+
+  const follow = (jobId: string) => Effect.andThen(advance(jobId), answerFromHistory(jobId))
+
+  const start = Effect.gen(function* () {
+    yield* Effect.forkScoped(timer.run(advanceAll))
+    if (!shared) return
+    yield* background("cron changes", health, (part) =>
+      Effect.gen(function* () {
+        yield* part.up
+        yield* Stream.runForEach(store.changes(runner), (change) =>
+          change._tag === "Changed"
+            ? follow(change.jobId)
+            : Effect.forEach(new Set([...entries.keys(), ...waiters.keys()]), follow, { discard: true })
+        )
+      })
+    )
+  })
+
+  const stop = Effect.gen(function* () {
+    const all = Array.from(entries.values())
+    entries.clear()
+    yield* Effect.forEach(all, (entry) => stopEntry(entry, "closed", entry.prepared.local.drain), {
+      discard: true,
+      concurrency: "unbounded"
+    })
+    const closed = fail(
+      new Unavailable({ backend: store.capabilities.backend, operation: "trigger", detail: "the scheduler was closed" })
+    )
+    for (const answers of waiters.values()) {
+      for (const deferred of answers.values()) Deferred.doneUnsafe(deferred, Exit.fail(closed))
+    }
+    hub.close()
+  })
+
+  return { entries, timer, slots, commit, commitOn, remove, awaitRecord, start, stop }
+}
+
+interface Done<A> {
+  readonly answer: A
+  readonly draft: Draft
+  readonly state: JobState
+  readonly wakeAt: number | undefined
+}

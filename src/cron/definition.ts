@@ -1,0 +1,190 @@
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import type * as Schema from "effect/Schema"
+import type { Dst, DstRules } from "./engine.ts"
+import { type CronError, fail, InvalidDefinition } from "./errors.ts"
+import type { Misfire, OnCrash, Overlap, Retry } from "./policies.ts"
+import { parse, type ScheduleData, type ScheduleInput } from "./schedule.ts"
+
+/**
+ * The options of a job.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface JobOptions<E = unknown> {
+  /** When the job is due. */
+  readonly schedule: ScheduleInput
+  /** The zone of wall-clock fields: an IANA name, or an offset such as `+05:30`. Default `UTC`. */
+  readonly timezone?: string | undefined
+  /** What becomes of wall times that the zone skips or repeats. */
+  readonly dst?: Dst | undefined
+  /** Default `"skip"`. */
+  readonly overlap?: Overlap | undefined
+  /** Default `{ policy: "once", within: "24 hours" }`. */
+  readonly misfire?: Misfire | undefined
+  /** Default: no retries. */
+  readonly retry?: Retry<E> | undefined
+  /** How long one attempt may take; then it is interrupted and counts as failed. Default: no limit. */
+  readonly timeout?: Duration.Input | undefined
+  /**
+   * Starts a slot up to this much later, but before the next one. How much is decided by the job's id and the slot, so
+   * that all processes agree and jobs of one minute spread out. Default 0.
+   */
+  readonly jitter?: Duration.Input | undefined
+  /** No slot before this instant. */
+  readonly start?: DateTime.DateTime.Input | undefined
+  /** No slot at or after this instant. */
+  readonly end?: DateTime.DateTime.Input | undefined
+  /**
+   * The most slots that are run in the life of the stored job; then it is due no more. Triggers, backfills and
+   * `runOnInit` do not count, nor do slots that were skipped.
+   */
+  readonly maxRuns?: number | undefined
+  /** Whether to run at once whenever a handler is registered; registration does not wait for it. Default `false`. */
+  readonly runOnInit?: boolean | undefined
+  /** Whether the job is enabled when it is stored for the first time. Default `true`. Later `enable` and `disable` rule. */
+  readonly enabled?: boolean | undefined
+  /** Why the job is disabled, for whoever reads the list. */
+  readonly pauseNote?: string | undefined
+  /**
+   * A higher version replaces the stored definition and keeps its history. At an equal or lower version the stored one
+   * stays, with a `Redefined` event if they differ. Default 0.
+   */
+  readonly version?: number | undefined
+  /** Default `"retry"`. */
+  readonly onCrash?: OnCrash | undefined
+  /** Shown in the list and given to each run. */
+  readonly metadata?: Readonly<Record<string, Schema.Json>> | undefined
+  /**
+   * How long closing the job's layer, or the scheduler, lets its runs go on before it interrupts them. Default 0.
+   *
+   * **Gotchas**
+   *
+   * On a virtual clock nobody moves, a drain never ends.
+   */
+  readonly drain?: Duration.Input | undefined
+  /** Whether runs have a span `run <job>`. Default `true`. */
+  readonly tracing?: boolean | undefined
+}
+
+/**
+ * A job's definition as plain JSON data: what is stored and shared. What is code (the handler, the retry schedule,
+ * schemas) stays in each process. Times are milliseconds.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface Definition {
+  readonly id: string
+  readonly version: number
+  readonly schedule: ScheduleData
+  readonly timezone: string
+  readonly dst: DstRules
+  readonly overlap: Overlap
+  readonly misfire: {
+    readonly policy: "skip" | "once" | "all"
+    readonly within: number
+    readonly limit: number
+    readonly grace: number
+  }
+  readonly timeout: number | null
+  readonly jitter: number
+  readonly start: number | null
+  readonly end: number | null
+  readonly maxRuns: number | null
+  readonly onCrash: OnCrash
+  readonly metadata: Readonly<Record<string, Schema.Json>>
+}
+
+/** What stays in the process, read and checked. @internal */
+export interface Local {
+  readonly runOnInit: boolean
+  readonly enabled: boolean
+  readonly pauseNote: string | undefined
+  readonly retryTimes: number
+  readonly retrySchedule: Retry<unknown>["schedule"]
+  readonly retryWhile: ((error: unknown) => boolean) | undefined
+  readonly drain: number
+  readonly tracing: boolean
+}
+
+const maxCatchUp = 1_000
+
+/** Checks options and turns them into data. @internal */
+export const define = <E>(
+  id: string,
+  options: JobOptions<E>
+): Result.Result<{ readonly definition: Definition; readonly local: Local }, CronError> =>
+  Result.gen(function* () {
+    const invalid = (field: string, detail: string) =>
+      Result.fail(fail(new InvalidDefinition({ jobId: id, field, detail })))
+    const duration = (
+      field: string,
+      input: Duration.Input | undefined,
+      otherwise: number
+    ): Result.Result<number, CronError> => {
+      if (input === undefined) return Result.succeed(otherwise)
+      const millis = Option.map(Duration.fromInput(input), Duration.toMillis)
+      return Option.isSome(millis) && Number.isFinite(millis.value) && millis.value >= 0
+        ? Result.succeed(millis.value)
+        : invalid(field, "give a finite duration, not below zero")
+    }
+    const instant = (
+      field: string,
+      input: DateTime.DateTime.Input | undefined
+    ): Result.Result<number | null, CronError> => {
+      if (input === undefined) return Result.succeed(null)
+      const found = DateTime.make(input)
+      return Option.isSome(found) ? Result.succeed(DateTime.toEpochMillis(found.value)) : invalid(field, "it is not a date")
+    }
+    const count = (field: string, input: number | undefined, otherwise: number, min: number, max: number) =>
+      input === undefined || (Number.isInteger(input) && input >= min && input <= max)
+        ? Result.succeed(input ?? otherwise)
+        : invalid(field, `give a whole number from ${min} to ${max}`)
+
+    if (id.trim() === "" || id.length > 200) yield* invalid("id", "give 1 to 200 characters")
+    const schedule = yield* parse(options.schedule, { timezone: options.timezone, dst: options.dst })
+    const overlap = options.overlap ?? "skip"
+    if (typeof overlap === "object") yield* count("overlap.queueAll", overlap.queueAll, 1, 1, maxCatchUp)
+    const start = yield* instant("start", options.start)
+    const end = yield* instant("end", options.end)
+    if (start !== null && end !== null && end <= start) yield* invalid("end", "it is not after start")
+    const timeout = yield* duration("timeout", options.timeout, 0)
+    if (options.timeout !== undefined && timeout === 0) yield* invalid("timeout", "give a duration above zero")
+    const max = Number.MAX_SAFE_INTEGER
+    const definition: Definition = {
+      id,
+      version: yield* count("version", options.version, 0, 0, max),
+      schedule: schedule.data,
+      timezone: schedule.timezone,
+      dst: schedule.dst,
+      overlap,
+      misfire: {
+        policy: options.misfire?.policy ?? "once",
+        within: yield* duration("misfire.within", options.misfire?.within, 86_400_000),
+        limit: yield* count("misfire.limit", options.misfire?.limit, 100, 1, maxCatchUp),
+        grace: yield* duration("misfire.grace", options.misfire?.grace, 60_000)
+      },
+      timeout: options.timeout === undefined ? null : timeout,
+      jitter: Math.floor(yield* duration("jitter", options.jitter, 0)),
+      start,
+      end,
+      maxRuns: options.maxRuns === undefined ? null : yield* count("maxRuns", options.maxRuns, 1, 1, max),
+      onCrash: options.onCrash ?? "retry",
+      metadata: options.metadata ?? {}
+    }
+    const local: Local = {
+      runOnInit: options.runOnInit ?? false,
+      enabled: options.enabled ?? true,
+      pauseNote: options.pauseNote,
+      retryTimes: options.retry === undefined ? 0 : yield* count("retry.times", options.retry.times, 3, 0, max),
+      retrySchedule: options.retry?.schedule,
+      retryWhile: options.retry?.while as Local["retryWhile"],
+      drain: yield* duration("drain", options.drain, 0),
+      tracing: options.tracing ?? true
+    }
+    return { definition, local }
+  })

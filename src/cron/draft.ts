@@ -1,0 +1,328 @@
+/**
+ * The rules of a scheduler: what becomes of one job's state at one instant. A draft is opened on a state, changed by its
+ * methods, and closed into what is to be stored, started, told and interrupted. Pure: a store may ask several times.
+ */
+import * as DateTime from "effect/DateTime"
+import type { Definition } from "./definition.ts"
+import type { Event } from "./events.ts"
+import { endedEvent, makeRecord, makeRun } from "./records.ts"
+import type { RunKind, StopReason } from "./run.ts"
+import type { Slots } from "./slots.ts"
+import type { ActiveRun, JobState, RecordData, WaitingRun } from "./state.ts"
+
+// A run that kills its process each time must not do so for ever.
+const maxLost = 10
+
+/** Runs that go one after the other, whatever the overlap policy. */
+const inOrder = (kind: RunKind): boolean => kind === "misfire" || kind === "backfill"
+
+/** Runs of slots, which `maxRuns` counts and `disable` stops. */
+const ofSlot = (kind: RunKind): boolean => kind === "schedule" || kind === "misfire"
+
+/** The result of one attempt, or of a run, without what the state knows. @internal */
+export type RunResult = Pick<RecordData, "outcome" | "error" | "reason" | "value" | "failure" | "endedAt">
+
+/** Who changes the state, and when. @internal */
+export interface DraftContext {
+  readonly now: number
+  readonly runner: string
+  readonly lease: number | null
+  /** Whether this process has a handler; without one nothing is started here. */
+  readonly canStart: boolean
+  readonly slotsOf: (definition: Definition) => Slots
+}
+
+/** @internal */
+export class Draft {
+  readonly starts: Array<ActiveRun> = []
+  readonly events: Array<Event> = []
+  readonly records: Array<RecordData> = []
+  state: JobState
+  readonly #opened: JobState
+  readonly #context: DraftContext
+
+  constructor(state: JobState, context: DraftContext) {
+    this.#opened = state
+    this.state = state
+    this.#context = context
+  }
+
+  /** The state to store; `undefined` when nothing changed. */
+  close(): JobState | undefined {
+    return this.state === this.#opened ? undefined : { ...this.state, revision: this.#opened.revision + 1 }
+  }
+
+  update(change: Partial<JobState>): void {
+    this.state = { ...this.state, ...change }
+  }
+
+  /** Decides about every slot that is due, takes over what was lost, and starts what can start. */
+  advance(): void {
+    this.#takeOver()
+    this.#decideSlots()
+    this.#startWaiting()
+  }
+
+  /** Takes a run on, under the overlap policy. */
+  accept(run: WaitingRun): void {
+    const { active, definition, waiting } = this.state
+    const { overlap } = definition
+    if (!this.#context.canStart) return this.#wait(run)
+    if (active.length === 0 && waiting.length === 0) return this.#start(run)
+    if (overlap === "allow") return this.#start(run)
+    if (overlap === "skip") return this.skip(run, "overlap")
+    if (overlap === "cancelRunning") {
+      for (const dropped of waiting) if (!inOrder(dropped.kind)) this.skip(dropped, "overlap")
+      this.update({
+        waiting: waiting.filter((other) => inOrder(other.kind)),
+        active: active.map((other) => ({ ...other, cancel: "overlap" }))
+      })
+      return this.#wait(run)
+    }
+    const room = overlap === "queueOne" ? 1 : overlap.queueAll
+    if (waiting.filter((other) => !inOrder(other.kind)).length < room) return this.#wait(run)
+    this.skip(run, "queueFull")
+  }
+
+  /** Takes runs on that go one after the other, before anything else waits for their end. */
+  acceptInOrder(runs: ReadonlyArray<WaitingRun>): void {
+    for (const run of runs) this.#wait(run)
+    this.#startWaiting()
+  }
+
+  /** Drops runs that wait. */
+  dropWaiting(reason: StopReason, which: (run: WaitingRun) => boolean): void {
+    const dropped = this.state.waiting.filter(which)
+    if (dropped.length === 0) return
+    this.update({
+      waiting: this.state.waiting.filter((run) => !which(run)),
+      runs: this.state.runs - dropped.filter((run) => ofSlot(run.kind)).length
+    })
+    for (const run of dropped) this.skip(run, reason)
+  }
+
+  enable(): void {
+    if (this.state.enabled) return
+    // What passed while the job was disabled was not missed.
+    this.update({ enabled: true, pauseNote: null, cursor: Math.max(this.state.cursor, this.#context.now) })
+  }
+
+  disable(note: string | null): void {
+    this.dropWaiting("disabled", (run) => ofSlot(run.kind))
+    this.update({ enabled: false, pauseNote: note })
+  }
+
+  /** The claim with this token, if it is still held. */
+  held(token: number): ActiveRun | undefined {
+    return this.state.active.find((run) => run.token === token)
+  }
+
+  /** Extends a claim, or goes on to its next attempt. */
+  extend(token: number, attempt: number): "held" | "lost" {
+    const run = this.held(token)
+    if (run === undefined) return "lost"
+    this.#replace(token, { ...run, attempt, until: this.#until() })
+    return "held"
+  }
+
+  /** Ends a run under its token, and starts what waited for it. `undefined`: the claim was lost, nothing is recorded. */
+  finish(token: number, result: RunResult): RecordData | undefined {
+    const run = this.held(token)
+    if (run === undefined) return undefined
+    const record = this.#end(run, run.attempt, result)
+    this.advance()
+    return record
+  }
+
+  skip(run: WaitingRun, reason: StopReason): void {
+    const { now, runner } = this.#context
+    this.events.push({
+      _tag: "Skipped",
+      jobId: this.state.definition.id,
+      time: DateTime.makeUnsafe(now),
+      runId: run.id,
+      kind: run.kind,
+      scheduledTime: DateTime.makeUnsafe(run.slot),
+      reason
+    })
+    // Somebody waits for the answer of a trigger.
+    if (run.kind !== "trigger") return
+    const none = { attempt: 0, token: 0, runner, startedAt: now }
+    const result = { outcome: "Skipped", reason, error: null, endedAt: now } as const
+    this.records.push(makeRecord(this.state.definition.id, run, none, result))
+  }
+
+  /** When the job next needs attention by the store's clock. */
+  wakeAt(): number | undefined {
+    let at: number | undefined
+    const earlier = (other: number) => {
+      at = at === undefined ? other : Math.min(at, other)
+    }
+    for (const run of this.state.active) if (run.until !== null) earlier(run.until)
+    if (this.state.enabled && !this.#exhausted()) {
+      const slots = this.#slots()
+      const next = slots.after(this.state.cursor)
+      if (next !== undefined) earlier(slots.due(next))
+    }
+    return at
+  }
+
+  #slots(): Slots {
+    return this.#context.slotsOf(this.state.definition)
+  }
+
+  #exhausted(): boolean {
+    const { definition, runs } = this.state
+    return definition.maxRuns !== null && runs >= definition.maxRuns
+  }
+
+  #until(): number | null {
+    return this.#context.lease === null ? null : this.#context.now + this.#context.lease
+  }
+
+  #decideSlots(): void {
+    if (!this.state.enabled || this.#exhausted()) return
+    const { now } = this.#context
+    const slots = this.#slots()
+    const passed = slots.passed(this.state.cursor, now)
+    if (passed === undefined) return
+    const { definition } = this.state
+    const { misfire } = definition
+    const { first, last } = passed
+    this.update({ cursor: last })
+    const onTime = now - slots.due(last) <= misfire.grace
+    const lastMissed = !onTime ? last : first === last ? undefined : slots.before(last)
+    let caughtUp: ReadonlyArray<number> = []
+    if (lastMissed !== undefined) {
+      const oldest = Math.max(first, now - misfire.within)
+      const room = definition.maxRuns === null ? misfire.limit : definition.maxRuns - this.state.runs - (onTime ? 1 : 0)
+      if (misfire.policy === "all") {
+        caughtUp = room > 0 ? slots.latest(oldest, lastMissed, Math.min(misfire.limit, room)) : []
+      } else if (misfire.policy === "once" && !onTime) {
+        caughtUp = slots.latest(oldest, lastMissed, 1)
+      }
+      const count = slots.count(first, lastMissed) - caughtUp.length
+      if (count > 0) this.#missed(count, first, lastMissed)
+    }
+    const one = caughtUp.length === 1 && misfire.policy === "once"
+    for (const slot of caughtUp) {
+      const run = this.#slotRun(slot, "misfire")
+      this.#countSlot()
+      if (one) this.#acceptCounted(run)
+      else this.#wait(run)
+    }
+    if (!onTime) return
+    const run = this.#slotRun(last, "schedule")
+    this.#countSlot()
+    // Behind slots that are caught up with, in order.
+    if (caughtUp.length > 0) this.#wait(run)
+    else this.#acceptCounted(run)
+  }
+
+  /** Accepts a slot, and takes its count back if it is skipped. */
+  #acceptCounted(run: WaitingRun): void {
+    const before = this.events.length
+    this.accept(run)
+    const skipped = this.events.slice(before).some((event) => event._tag === "Skipped" && event.runId === run.id)
+    if (skipped) this.update({ runs: this.state.runs - 1 })
+  }
+
+  #countSlot(): void {
+    this.update({ runs: this.state.runs + 1 })
+  }
+
+  #slotRun(slot: number, kind: RunKind): WaitingRun {
+    return { id: `${this.state.definition.id}@${DateTime.formatIso(DateTime.makeUnsafe(slot))}`, kind, slot }
+  }
+
+  #missed(count: number, first: number, last: number): void {
+    this.events.push({
+      _tag: "Missed",
+      jobId: this.state.definition.id,
+      time: DateTime.makeUnsafe(this.#context.now),
+      count,
+      first: DateTime.makeUnsafe(first),
+      last: DateTime.makeUnsafe(last)
+    })
+  }
+
+  #wait(run: WaitingRun): void {
+    this.update({ waiting: [...this.state.waiting, run] })
+  }
+
+  #startWaiting(): void {
+    if (!this.#context.canStart) return
+    while (true) {
+      const { active, definition, waiting } = this.state
+      const head = waiting[0]
+      if (head === undefined) return
+      const free = active.length === 0 || (definition.overlap === "allow" && !inOrder(head.kind))
+      if (!free) return
+      this.update({ waiting: waiting.slice(1) })
+      this.#start(head)
+    }
+  }
+
+  #start(run: WaitingRun): void {
+    const { now, runner } = this.#context
+    const token = this.state.token + 1
+    const active: ActiveRun = {
+      ...run,
+      token,
+      attempt: 1,
+      lost: 0,
+      runner,
+      startedAt: now,
+      until: this.#until(),
+      cancel: null
+    }
+    this.update({ token, active: [...this.state.active, active] })
+    this.starts.push(active)
+    this.events.push(this.#started(active))
+  }
+
+  #started(run: ActiveRun): Event {
+    const time = DateTime.makeUnsafe(this.#context.now)
+    return { _tag: "Started", jobId: this.state.definition.id, time, run: makeRun(this.state.definition, run, time) }
+  }
+
+  #takeOver(): void {
+    const { canStart, now, runner } = this.#context
+    const time = DateTime.makeUnsafe(now)
+    for (const run of this.state.active) {
+      if (run.until === null || run.until > now) continue
+      const lost = `runner ${run.runner} lost its lease (it died, or could not reach the store)`
+      if (run.cancel !== null) {
+        this.#end(run, run.attempt, { outcome: "Cancelled", reason: run.cancel, error: null, endedAt: now })
+      } else if (this.state.definition.onCrash === "abandon" || run.lost >= maxLost) {
+        const why = run.lost >= maxLost ? `for the ${run.lost + 1}th time` : "onCrash is abandon"
+        const error = `${lost} and the run is given up: ${why}`
+        this.#end(run, run.attempt, { outcome: "Failed", reason: null, error, endedAt: now })
+      } else if (canStart) {
+        const token = this.state.token + 1
+        const next = { ...run, token, attempt: run.attempt + 1, lost: run.lost + 1, runner, until: this.#until() }
+        this.update({ token })
+        this.#replace(run.token, next)
+        this.starts.push(next)
+        const { id: runId, attempt } = next
+        this.events.push(
+          { _tag: "TakenOver", jobId: this.state.definition.id, time, runId, from: run.runner, attempt, token },
+          this.#started(next)
+        )
+      }
+    }
+  }
+
+  #replace(token: number, run: ActiveRun): void {
+    this.update({ active: this.state.active.map((other) => (other.token === token ? run : other)) })
+  }
+
+  #end(run: ActiveRun, attempt: number, result: RunResult): RecordData {
+    this.update({ active: this.state.active.filter((other) => other.token !== run.token) })
+    const record = makeRecord(this.state.definition.id, run, { ...run, attempt }, result)
+    this.records.push(record)
+    const event = endedEvent(record)
+    if (event !== undefined) this.events.push(event)
+    return record
+  }
+}

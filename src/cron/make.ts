@@ -1,0 +1,281 @@
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as DateTime from "effect/DateTime"
+import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
+import * as Option from "effect/Option"
+import * as Result from "effect/Result"
+import type * as Scope from "effect/Scope"
+import { ParentSpan } from "effect/Tracer"
+import { makeHealth } from "../internal/health.ts"
+import { makeMessageIds } from "../internal/ids.ts"
+import { type Core, makeCore } from "./core.ts"
+import type { Draft } from "./draft.ts"
+import { type CronError, DuplicateJob, fail, InvalidDefinition, Unavailable, UnknownJob } from "./errors.ts"
+import type { Event } from "./events.ts"
+import { makeHub } from "./hub.ts"
+import type { Prepared } from "./prepared.ts"
+import { toRunRecord } from "./records.ts"
+import { type Entry, makeEntry, stopEntry } from "./registry.ts"
+import { describe } from "./schedule.ts"
+import type { JobInfo, RegisterOptions, Schedulable, Service } from "./scheduler.ts"
+import type { JobState, WaitingRun } from "./state.ts"
+import type { Store } from "./store.ts"
+
+const eventBuffer = 4_096
+
+/**
+ * The scheduling policy over a store: what every backend's layer calls. Closing the scope interrupts or drains the runs of
+ * this instance and leaves no fiber and no timer behind.
+ *
+ * @since 0.1.0
+ * @category drivers
+ */
+export const make = (
+  store: Store,
+  options?: {
+    /** Names this instance in records and claims; must be unique among instances. Default: a random id. */
+    readonly runner?: string | undefined
+  }
+): Effect.Effect<Service, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const nextId = yield* makeMessageIds
+    const runner = options?.runner ?? nextId(yield* Clock.currentTimeMillis)
+    const health = yield* makeHealth(store.capabilities.backend)
+    const hub = makeHub<Event>(eventBuffer)
+    const context = Context.omit(ParentSpan)(yield* Effect.context<never>()) as Context.Context<never>
+    const core = makeCore(store, runner, hub, health, context)
+    yield* core.start
+    yield* Effect.addFinalizer(() => core.stop)
+
+    const info = (state: JobState): JobInfo => toInfo(core, state)
+    const get = (jobId: string, operation: string) =>
+      Effect.flatMap(store.get(jobId), (state) =>
+        state === undefined ? Effect.fail(fail(new UnknownJob({ jobId, operation }))) : Effect.succeed(state)
+      )
+    const register = registerWith(core, nextId)
+
+    const schedule: Service["schedule"] = (job, registerOptions) =>
+      Effect.flatMap(job.prepare, (prepared) => Effect.map(register(prepared, registerOptions), ({ state }) => info(state)))
+
+    const scheduleScoped = <R>(job: Schedulable<R>, registerOptions?: RegisterOptions) =>
+      Effect.flatMap(job.prepare, (prepared) =>
+        Effect.map(
+          Effect.acquireRelease(register(prepared, registerOptions), ({ entry }) => release(entry)),
+          ({ state }) => info(state)
+        )
+      )
+
+    const release = Effect.fnUntraced(function* (entry: Entry) {
+      if (core.entries.get(entry.id) === entry) {
+        core.entries.delete(entry.id)
+        core.timer.set(entry.id, undefined)
+        // Nobody else can run what was asked for by hand.
+        if (!store.capabilities.shared) {
+          yield* core
+            .commitOn(entry.id, (state) => state, (draft) => draft.dropWaiting("closed", byHand))
+            .pipe(Effect.ignore)
+        }
+      }
+      yield* stopEntry(entry, "closed", entry.prepared.local.drain)
+    })
+
+    const trigger: Service["trigger"] = Effect.fnUntraced(function* (jobId) {
+      const slot = yield* store.now
+      const id = nextId(slot)
+      const ask = core.commit(jobId, "trigger", (draft) => draft.accept({ id, kind: "trigger", slot }))
+      if (!store.capabilities.shared && !core.entries.has(jobId)) {
+        yield* get(jobId, "trigger")
+        const detail = `no handler for job "${jobId}" is registered in this process; provide its layer`
+        return yield* fail(new Unavailable({ backend: store.capabilities.backend, operation: "trigger", detail }))
+      }
+      return yield* core.awaitRecord(jobId, id, ask)
+    })
+
+    const backfill: Service["backfill"] = Effect.fnUntraced(function* (jobId, range) {
+      const limit = range.limit ?? 100
+      const invalid = (field: string, detail: string) => fail(new InvalidDefinition({ jobId, field, detail }))
+      if (!Number.isInteger(limit) || limit < 1 || limit > 1_000) {
+        return yield* invalid("limit", "give a whole number from 1 to 1000")
+      }
+      const from = DateTime.make(range.from)
+      const to = DateTime.make(range.to)
+      if (Option.isNone(from)) return yield* invalid("from", "it is not a date")
+      if (Option.isNone(to)) return yield* invalid("to", "it is not a date")
+      const { definition } = yield* get(jobId, "backfill")
+      const slots = yield* Effect.fromResult(core.slots.read(definition))
+      const found: Array<number> = []
+      let slot = slots.after(DateTime.toEpochMillis(from.value) - 1)
+      while (slot !== undefined && slot < DateTime.toEpochMillis(to.value)) {
+        if (found.length === limit) {
+          return yield* invalid("limit", `there are more than ${limit} slots in this range; raise limit or give a shorter range`)
+        }
+        found.push(slot)
+        slot = slots.after(slot)
+      }
+      const now = yield* store.now
+      const runs = found.map((at): WaitingRun => ({ id: nextId(now), kind: "backfill", slot: at }))
+      yield* core.commit(jobId, "backfill", (draft) => draft.acceptInOrder(runs))
+      return found.map((at) => DateTime.makeUnsafe(at))
+    })
+
+    return {
+      capabilities: store.capabilities,
+      runner,
+      health: health.read(Effect.asVoid(store.now)),
+      schedule,
+      scheduleScoped,
+      unschedule: core.remove,
+      trigger,
+      enable: (jobId) =>
+        core.commit(jobId, "enable", (draft) => {
+          draft.enable()
+        }),
+      disable: (jobId, disableOptions) =>
+        core.commit(jobId, "disable", (draft) => {
+          draft.disable(disableOptions?.note ?? null)
+        }),
+      list: Effect.map(store.list, (states) => states.map(info)),
+      get: (jobId) => Effect.map(get(jobId, "get"), info),
+      has: (jobId) => Effect.map(store.get(jobId), (state) => state !== undefined),
+      history: Effect.fnUntraced(function* (jobId, historyOptions) {
+        yield* get(jobId, "history")
+        const records = yield* store.history(jobId, historyOptions?.limit ?? 20)
+        return records.map(toRunRecord)
+      }),
+      next: Effect.fnUntraced(function* (jobId, count) {
+        const state = yield* get(jobId, "next")
+        yield* Effect.fromResult(core.slots.read(state.definition))
+        return nextSlots(core, state, count ?? 1)
+      }),
+      backfill,
+      events: hub.stream
+    }
+  })
+
+const byHand = (run: WaitingRun): boolean => run.kind === "trigger" || run.kind === "init"
+
+const nextSlots = (core: Core, state: JobState, count: number): ReadonlyArray<DateTime.Utc> => {
+  const slots = core.slots.read(state.definition)
+  const { maxRuns } = state.definition
+  const left = maxRuns === null ? count : Math.min(count, maxRuns - state.runs)
+  const found: Array<DateTime.Utc> = []
+  if (Result.isFailure(slots) || !state.enabled) return found
+  let slot = slots.success.after(state.cursor)
+  while (slot !== undefined && found.length < left) {
+    found.push(DateTime.makeUnsafe(slot))
+    slot = slots.success.after(slot)
+  }
+  return found
+}
+
+const toInfo = (core: Core, state: JobState): JobInfo => {
+  const { definition } = state
+  const nextTime = nextSlots(core, state, 1)[0]
+  return Object.freeze({
+    id: definition.id,
+    schedule: describe(definition.schedule),
+    timezone: definition.timezone,
+    version: definition.version,
+    enabled: state.enabled,
+    ...(state.pauseNote === null ? {} : { pauseNote: state.pauseNote }),
+    createdTime: DateTime.makeUnsafe(state.createdAt),
+    ...(nextTime === undefined ? {} : { nextTime }),
+    running: state.active.map((run) => ({
+      id: run.id,
+      scheduledTime: DateTime.makeUnsafe(run.slot),
+      attempt: run.attempt,
+      runner: run.runner
+    })),
+    waiting: state.waiting.length,
+    runs: state.runs,
+    hasHandler: core.entries.has(definition.id),
+    metadata: definition.metadata
+  })
+}
+
+/** Stores a definition by the version rule and makes its handler the one of this process. */
+const registerWith =
+  (core: Core, nextId: (now: number) => string) =>
+  (
+    prepared: Prepared,
+    options: RegisterOptions | undefined
+  ): Effect.Effect<{ readonly entry: Entry; readonly state: JobState }, CronError> =>
+    Effect.gen(function* () {
+      const { definition, local } = prepared
+      const old = core.entries.get(definition.id)
+      const replace = options?.replace === true
+      if (old !== undefined && !replace) {
+        return yield* fail(new DuplicateJob({ jobId: definition.id }))
+      }
+      const entry = makeEntry(prepared)
+      const open = (stored: JobState | undefined, now: number): JobState =>
+        stored ?? {
+          revision: 0,
+          definition,
+          enabled: local.enabled,
+          pauseNote: local.pauseNote ?? null,
+          createdAt: now,
+          cursor: now,
+          runs: 0,
+          token: 0,
+          active: [],
+          waiting: []
+        }
+      core.entries.set(definition.id, entry)
+      const state = yield* core
+        .commitOn(definition.id, open, (draft, now) => {
+          offer(draft, prepared, replace, now)
+          draft.advance()
+          if (local.runOnInit && draft.state.enabled) {
+            draft.accept({ id: nextId(now), kind: "init", slot: now })
+          }
+          return draft.state
+        })
+        .pipe(
+          Effect.onError(() =>
+            Effect.sync(() => {
+              if (old === undefined) core.entries.delete(definition.id)
+              else core.entries.set(definition.id, old)
+            })
+          )
+        )
+      return { entry, state: state ?? open(undefined, 0) }
+    }).pipe(Effect.uninterruptible)
+
+/** The version rule: what of an offered definition is stored. */
+const offer = (draft: Draft, { definition }: Prepared, replace: boolean, now: number): void => {
+  const stored = draft.state.definition
+  const created = draft.state.revision === 0
+  const jobId = definition.id
+  const time = DateTime.makeUnsafe(now)
+  draft.events.push({ _tag: "Scheduled", jobId, time, created })
+  if (created) {
+    draft.update({ definition })
+    return
+  }
+  const same = Equal.equals({ ...stored, version: 0 }, { ...definition, version: 0 })
+  const applied = replace || definition.version > stored.version
+  if (applied) {
+    const sameSlots =
+      Equal.equals(stored.schedule, definition.schedule) &&
+      stored.timezone === definition.timezone &&
+      Equal.equals(stored.dst, definition.dst)
+    draft.update({
+      definition,
+      // Slots of a new schedule begin now; under the old one they may have been missed and are looked at as such.
+      cursor: sameSlots ? draft.state.cursor : Math.max(draft.state.cursor, now)
+    })
+  }
+  if (!same) {
+    const { version: storedVersion } = draft.state.definition
+    draft.events.push({
+      _tag: "Redefined",
+      jobId,
+      time,
+      applied,
+      storedVersion,
+      offeredVersion: definition.version
+    })
+  }
+}

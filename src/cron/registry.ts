@@ -1,0 +1,109 @@
+/**
+ * What one process knows of the jobs it has handlers for.
+ */
+import * as Effect from "effect/Effect"
+import * as Equal from "effect/Equal"
+import * as Fiber from "effect/Fiber"
+import * as Result from "effect/Result"
+import type { Definition } from "./definition.ts"
+import type { CronError } from "./errors.ts"
+import type { Prepared } from "./prepared.ts"
+import type { StopReason } from "./run.ts"
+import { instantsFor } from "./schedule.ts"
+import { makeSlots, type Slots } from "./slots.ts"
+import type { JobState } from "./state.ts"
+
+/** A run of this process. @internal */
+export interface Running {
+  readonly token: number
+  fiber: Fiber.Fiber<void> | undefined
+  reason: StopReason | undefined
+  /** The attempts are over and the result is being recorded: nothing is left to interrupt. */
+  ended: boolean
+}
+
+/** A job with a handler in this process. @internal */
+export interface Entry {
+  readonly id: string
+  readonly prepared: Prepared
+  readonly running: Map<number, Running>
+  /** The newest state seen; `undefined` when the job is not stored (any more). */
+  state: JobState | undefined
+  /** Failed looks at this job in a row, for the backoff. */
+  failures: number
+}
+
+/** @internal */
+export const makeEntry = (prepared: Prepared): Entry => ({
+  id: prepared.definition.id,
+  prepared,
+  running: new Map(),
+  state: undefined,
+  failures: 0
+})
+
+/** Interrupts a run, once, with the reason that its record will show. @internal */
+export const stopRun = (running: Running, reason: StopReason): void => {
+  if (running.ended || running.reason !== undefined) return
+  running.reason = reason
+  running.fiber?.interruptUnsafe()
+}
+
+/** Interrupts all runs of an entry but one and waits until they are recorded; gives them `drain` ms first. @internal */
+export const stopEntry = Effect.fnUntraced(function* (
+  entry: Entry,
+  reason: StopReason,
+  drain: number,
+  except?: number | undefined
+) {
+  const others = () => Array.from(entry.running.values()).filter((running) => running.token !== except)
+  const ended = Effect.suspend(() =>
+    Fiber.awaitAll(others().flatMap((running) => (running.fiber === undefined ? [] : [running.fiber])))
+  )
+  if (drain > 0 && others().length > 0) yield* Effect.timeoutOption(ended, drain)
+  for (const running of others()) stopRun(running, reason)
+  yield* ended
+})
+
+/** Interrupts the runs of an entry that a newer state does not have, or wants to be cancelled. @internal */
+export const followState = (entry: Entry, state: JobState | undefined): void => {
+  entry.state = state
+  for (const running of entry.running.values()) {
+    const claim = state?.active.find((run) => run.token === running.token)
+    if (state === undefined) stopRun(running, "unscheduled")
+    else if (claim === undefined) stopRun(running, "leaseLost")
+    else if (claim.cancel !== null) stopRun(running, claim.cancel)
+  }
+}
+
+/** Reads definitions into slots, remembering the last reading per job. @internal */
+export const makeSlotsCache = (): {
+  readonly read: (definition: Definition) => Result.Result<Slots, CronError>
+  readonly forget: (jobId: string) => void
+} => {
+  const cache = new Map<string, { readonly definition: Definition; readonly slots: Slots }>()
+  return {
+    read: (definition) => {
+      const known = cache.get(definition.id)
+      if (known !== undefined && (known.definition === definition || Equal.equals(known.definition, definition))) {
+        return Result.succeed(known.slots)
+      }
+      return Result.map(instantsFor(definition), (instants) => {
+        const slots = makeSlots(definition, instants)
+        cache.set(definition.id, { definition, slots })
+        return slots
+      })
+    },
+    forget: (jobId) => void cache.delete(jobId)
+  }
+}
+
+/** The slots of a schedule that this runtime cannot read: none. @internal */
+export const noSlots: Slots = {
+  after: () => undefined,
+  before: () => undefined,
+  due: (slot) => slot,
+  passed: () => undefined,
+  latest: () => [],
+  count: () => 0
+}

@@ -1,0 +1,200 @@
+/**
+ * Runs one claimed run to its end: attempts, timeout, retries, heartbeat, and the record under its token.
+ */
+import * as Cause from "effect/Cause"
+import * as Clock from "effect/Clock"
+import * as Data from "effect/Data"
+import * as DateTime from "effect/DateTime"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import { format } from "effect/Formatter"
+import * as Option from "effect/Option"
+import * as Pull from "effect/Pull"
+import * as Schedule from "effect/Schedule"
+import type { RunResult } from "./draft.ts"
+import type { Definition } from "./definition.ts"
+import type { CronError } from "./errors.ts"
+import type { Event } from "./events.ts"
+import type { Prepared } from "./prepared.ts"
+import { makeRun } from "./records.ts"
+import { CurrentRun, type StopReason } from "./run.ts"
+import type { ActiveRun } from "./state.ts"
+import { recordLateness, runSpan } from "./telemetry.ts"
+
+/** What a run needs of its scheduler. @internal */
+export interface RunEnvironment {
+  readonly definition: Definition
+  readonly prepared: Prepared
+  readonly claim: ActiveRun
+  /** When the run was to start: its slot, and jitter. */
+  readonly dueAt: number
+  readonly lease: number | null
+  /** The time by the store's clock. */
+  readonly now: Effect.Effect<number>
+  /** Why the run was told to stop, if it was. */
+  readonly stopped: () => StopReason | undefined
+  readonly stop: (reason: StopReason) => void
+  readonly extend: (attempt: number) => Effect.Effect<"held" | "lost", CronError>
+  readonly finish: (result: RunResult) => Effect.Effect<void, CronError>
+  readonly publish: (event: Event) => void
+}
+
+/** An attempt that took longer than the job's `timeout`. @internal */
+class AttemptTimedOut extends Data.TaggedError("AttemptTimedOut")<{ readonly limit: string }> {
+  override get message(): string {
+    return `The attempt took longer than its timeout of ${this.limit} and was interrupted`
+  }
+}
+
+const defaultRetry = Schedule.min([Schedule.exponential("1 second"), Schedule.spaced("1 minute")])
+
+// While the store is away, a result is offered again for about as long as the claim could still be held.
+const recordRetry = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")]).pipe(
+  Schedule.upTo({ duration: "30 seconds" })
+)
+
+/** Must be forked uninterruptible: only the attempts and the waits between them can be interrupted. @internal */
+export const executeRun = Effect.fnUntraced(function* (env: RunEnvironment) {
+  const { claim, definition } = env
+  const attempts = { current: claim.attempt }
+  const heartbeat = env.lease === null ? undefined : yield* Effect.forkChild(beat(env, env.lease, attempts))
+  const result = yield* attemptAll(env, attempts).pipe(
+    // A retry schedule or predicate that throws must not leave the claim behind.
+    Effect.catchCause((cause) =>
+      Effect.map(
+        env.now,
+        (endedAt): RunResult => ({ outcome: "Failed", reason: null, error: messageOf(Cause.squash(cause)), endedAt })
+      )
+    )
+  )
+  yield* env.finish(result).pipe(
+    Effect.retry({ schedule: recordRetry, while: (error) => error.isRetryable }),
+    Effect.catch((error) =>
+      Effect.logError(`Cron run ${claim.id} ended (${result.outcome}), and the result could not be recorded`, error)
+    )
+  )
+  if (heartbeat !== undefined) yield* Fiber.interrupt(heartbeat)
+  if (result.outcome === "Failed") {
+    yield* Effect.logWarning(`Cron run ${claim.id} of job ${definition.id} failed: ${result.error}`)
+  }
+})
+
+const attemptAll = Effect.fnUntraced(function* (env: RunEnvironment, attempts: { current: number }) {
+  const { claim, definition, prepared } = env
+  const { local } = prepared
+  const delayAfter = yield* retryDelays(local.retrySchedule ?? defaultRetry)
+  const cancelled = (now: number): RunResult => ({
+    outcome: "Cancelled",
+    reason: env.stopped() ?? "handler",
+    error: null,
+    endedAt: now
+  })
+  while (true) {
+    const attempt = attempts.current
+    const startedAt = yield* env.now
+    if (attempt === 1) yield* recordLateness(definition.id, Math.max(0, startedAt - env.dueAt))
+    const run = makeRun(definition, { ...claim, attempt }, DateTime.makeUnsafe(startedAt))
+    const exit = yield* Effect.exit(
+      prepared.handler(run).pipe(
+        Effect.provideService(CurrentRun, run),
+        Effect.scoped,
+        limited(definition.timeout),
+        runSpan(run, local.tracing),
+        Effect.annotateLogs({ job: definition.id, run: run.id, attempt }),
+        Effect.interruptible
+      )
+    )
+    const endedAt = yield* env.now
+    if (Exit.isSuccess(exit)) {
+      const value = exit.value === undefined ? {} : { value: exit.value }
+      return { outcome: "Succeeded", reason: null, error: null, endedAt, ...value } satisfies RunResult
+    }
+    if (env.stopped() !== undefined || Cause.hasInterruptsOnly(exit.cause)) return cancelled(endedAt)
+    const typed = Cause.findErrorOption(exit.cause)
+    const error = messageOf(Cause.squash(exit.cause))
+    const delay =
+      attempt <= local.retryTimes && mayRetry(typed, local.retryWhile) ? yield* delayAfter(attempt) : undefined
+    if (delay === undefined) {
+      const encoded = Option.isSome(typed) ? yield* prepared.encodeError(typed.value) : undefined
+      const failure = encoded === undefined ? {} : { failure: encoded }
+      return { outcome: "Failed", reason: null, error, endedAt, ...failure } satisfies RunResult
+    }
+    attempts.current = attempt + 1
+    const held = yield* env.extend(attempt + 1).pipe(
+      Effect.retry({ schedule: recordRetry, while: (cause) => cause.isRetryable }),
+      Effect.catch((cause) => Effect.as(Effect.logError(`Cron run ${claim.id} could not keep its claim`, cause), "lost"))
+    )
+    if (held === "lost") {
+      env.stop("leaseLost")
+      return cancelled(yield* env.now)
+    }
+    env.publish({ _tag: "Retrying", jobId: definition.id, time: DateTime.makeUnsafe(endedAt), run, error, delay })
+    yield* Effect.logDebug(`Cron run ${claim.id} failed and is tried again in ${Duration.format(delay)}: ${error}`)
+    const waited = yield* Effect.exit(Effect.interruptible(Effect.sleep(delay)))
+    if (Exit.isFailure(waited)) return cancelled(yield* env.now)
+  }
+})
+
+const limited =
+  (timeout: number | null) =>
+  <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | AttemptTimedOut, R> =>
+    timeout === null
+      ? effect
+      : Effect.timeoutOrElse(effect, {
+          duration: timeout,
+          orElse: () => Effect.fail(new AttemptTimedOut({ limit: Duration.format(Duration.millis(timeout)) }))
+        })
+
+const mayRetry = (typed: Option.Option<unknown>, retryWhile: ((error: unknown) => boolean) | undefined): boolean =>
+  retryWhile === undefined || Option.isNone(typed) || typed.value instanceof AttemptTimedOut || retryWhile(typed.value)
+
+/** The delay after a failed attempt; `undefined` when the schedule has ended. A run that was taken over is replayed. */
+const retryDelays = Effect.fnUntraced(function* (schedule: Schedule.Schedule<unknown, number>) {
+  const step = yield* Schedule.toStep(schedule)
+  let stepped = 0
+  return Effect.fnUntraced(function* (attempt: number) {
+    let delay: Duration.Duration | undefined
+    while (stepped < attempt) {
+      stepped++
+      const now = yield* Clock.currentTimeMillis
+      const next = yield* Pull.catchDone(step(now, stepped), () => Effect.undefined)
+      if (next === undefined) return undefined
+      delay = next[1]
+    }
+    return delay
+  })
+})
+
+/** Extends the claim until interrupted; stops the run when the claim is lost, or when that can no longer be known. */
+const beat = Effect.fnUntraced(function* (env: RunEnvironment, lease: number, attempts: { readonly current: number }) {
+  let heldAt = yield* Clock.monotonicTimeNanos
+  while (true) {
+    yield* Effect.sleep(lease / 3)
+    const sent = yield* Clock.monotonicTimeNanos
+    const answer = yield* Effect.result(env.extend(attempts.current))
+    if (answer._tag === "Success" && answer.success === "held") {
+      heldAt = sent
+      continue
+    }
+    const age = Number(((yield* Clock.monotonicTimeNanos) - heldAt) / 1_000_000n)
+    if (answer._tag === "Failure") {
+      yield* Effect.logWarning(`Cron run ${env.claim.id} could not extend its claim`, answer.failure)
+      if (age < lease) continue
+    }
+    return env.stop("leaseLost")
+  }
+})
+
+const messageOf = (error: unknown): string => {
+  const text =
+    error instanceof Error
+      ? error.message === "" || error.name === "Error"
+        ? error.message || error.name
+        : `${error.name}: ${error.message}`
+      : typeof error === "string"
+        ? error
+        : format(error)
+  return text.length > 2_000 ? `${text.slice(0, 2_000)}...` : text
+}
