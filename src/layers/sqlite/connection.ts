@@ -1,0 +1,191 @@
+import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Random from "effect/Random"
+import type * as Scope from "effect/Scope"
+import * as path from "node:path"
+import { SqliteError } from "./errors.ts"
+import { faultOf, StoreFault } from "./faults.ts"
+import type { Options } from "./options.ts"
+import { defaultFilename } from "./options.ts"
+import { openDatabase } from "./open.ts"
+import type { Database, Statement } from "./sqlite.ts"
+import { isBusy } from "./sqlite.ts"
+import type { Wake } from "./wake.ts"
+import { makeWake } from "./wake.ts"
+import type { Job } from "./writer.ts"
+import { makeWriter } from "./writer.ts"
+
+/**
+ * An open file with its prepared statements, its group commit and its wake-up. The drivers of this room work on it; a program
+ * only passes it on, to share one file between layers.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ConnectionService {
+  /** The absolute path, or `":memory:"`. */
+  readonly filename: string
+  /** Made when the file was created; 16 hexadecimal digits. */
+  readonly storeId: string
+  /** Identity of the store: equal for every connection of this process to the same file. */
+  readonly store: symbol
+  readonly shared: boolean
+  readonly synchronous: "full" | "normal"
+  readonly logAge: number
+  readonly limits: "natural" | "portable"
+  /** Milliseconds by the clock that rules expiry, due times and leases. */
+  readonly now: () => number
+  /** Waits by the same clock. */
+  readonly sleep: (millis: number) => Effect.Effect<void>
+  /** A prepared statement, made once per text. */
+  readonly prepare: (sql: string) => Statement
+  /** Runs synchronous reads; `snapshot` makes several statements see one state. */
+  readonly read: <A>(f: () => A, options?: { readonly snapshot?: boolean | undefined }) => Effect.Effect<A, StoreFault>
+  readonly write: <A>(job: Job<A>) => Effect.Effect<A, StoreFault>
+  readonly wake: Wake
+}
+
+/**
+ * The connection of the SQLite layers as a service, for programs that build Kv and Queue from one connection by hand.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class Connection extends Context.Service<Connection, ConnectionService>()("effect-seams/layers/sqlite/Connection") {}
+
+/**
+ * Opens the file for the life of a scope. Closing the scope finishes the writes that were accepted, closes the file and leaves
+ * no handle behind.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeConnection = (options?: Options): Effect.Effect<ConnectionService, SqliteError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const clock = yield* Clock.Clock
+    const realClock = Clock.Clock.defaultValue()
+    const lockTimeout = Duration.toMillis(Duration.fromInputUnsafe(options?.lockTimeout ?? "5 seconds"))
+    const synchronous = options?.synchronous ?? "full"
+    const given = options?.filename ?? defaultFilename
+    const memory = given === ":memory:"
+    const filename = memory ? given : path.resolve(given)
+
+    let owned: Database | undefined
+    yield* Effect.addFinalizer(() => Effect.sync(() => owned?.close()))
+    const { database, storeId } = yield* openDatabase({
+      filename,
+      memory,
+      isDefault: given === defaultFilename,
+      lockTimeout,
+      realClock,
+      own: (opened) => {
+        owned = opened
+      }
+    })
+
+    const prepare = statements(database)
+    const wake = yield* makeWake({
+      file: memory ? undefined : filename,
+      dataVersion: dataVersionOf(prepare),
+      realClock
+    })
+    const writer = yield* makeWriter({
+      database,
+      prepare,
+      clock,
+      realClock,
+      lockTimeout,
+      synchronous,
+      logLength: options?.logLength ?? 100_000,
+      changed: wake.changed
+    })
+    yield* Effect.addFinalizer(() => Effect.sync(writer.close))
+
+    return {
+      filename,
+      storeId,
+      store: memory ? Symbol(storeId) : Symbol.for(`effect-seams/layers/sqlite/${filename}/${storeId}`),
+      shared: !memory,
+      synchronous,
+      logAge: Duration.toMillis(Duration.fromInputUnsafe(options?.logAge ?? "Infinity")),
+      limits: options?.limits ?? "natural",
+      now: () => clock.currentTimeMillisUnsafe(),
+      sleep: (millis) => clock.sleep(Duration.millis(millis)),
+      prepare,
+      read: reader(database, prepare, lockTimeout, realClock),
+      write: writer.write,
+      wake
+    }
+  })
+
+/**
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConnection = (options?: Options): Layer.Layer<Connection, SqliteError> =>
+  Layer.effect(Connection, makeConnection(options))
+
+const statements = (database: Database): ((sql: string) => Statement) => {
+  const cache = new Map<string, Statement>()
+  return (sql) => {
+    let statement = cache.get(sql)
+    if (statement === undefined) {
+      statement = database.prepare(sql)
+      cache.set(sql, statement)
+    }
+    return statement
+  }
+}
+
+const dataVersionOf = (prepare: (sql: string) => Statement) => {
+  const statement = prepare("PRAGMA data_version")
+  return () => (statement.get() as { readonly data_version: number }).data_version
+}
+
+const reader = (
+  database: Database,
+  prepare: (sql: string) => Statement,
+  lockTimeout: number,
+  realClock: Clock.Clock
+): ConnectionService["read"] => {
+  const begin = prepare("BEGIN")
+  const commit = prepare("COMMIT")
+  const inSnapshot = <A>(f: () => A): A => {
+    begin.run()
+    try {
+      return f()
+    } finally {
+      if (database.isTransaction) commit.run()
+    }
+  }
+  const attempt = <A>(f: () => A, snapshot: boolean): Effect.Effect<A, StoreFault | "busy"> => {
+    try {
+      return Effect.succeed(snapshot ? inSnapshot(f) : f())
+    } catch (error) {
+      if (isBusy(error)) return Effect.fail("busy" as const)
+      const fault = faultOf(error, database)
+      return fault === undefined ? Effect.die(error) : Effect.fail(fault)
+    }
+  }
+  // Readers meet a lock only while somebody recovers, switches or removes the write-ahead log.
+  const retry = <A>(f: () => A, snapshot: boolean): Effect.Effect<A, StoreFault> =>
+    Effect.gen(function* () {
+      const start = realClock.currentTimeMillisUnsafe()
+      while (realClock.currentTimeMillisUnsafe() - start < lockTimeout) {
+        yield* Effect.sleep(1 + 9 * (yield* Random.next))
+        const answer = yield* Effect.result(attempt(f, snapshot))
+        if (answer._tag === "Success") return answer.success
+        if (answer.failure !== "busy") return yield* Effect.fail(answer.failure)
+      }
+      return yield* Effect.fail(new StoreFault("locked", `another process locks the file for more than ${lockTimeout} ms`))
+    }).pipe(Effect.provideService(Clock.Clock, realClock))
+
+  return (f, options) =>
+    Effect.suspend(() => {
+      const snapshot = options?.snapshot === true
+      return Effect.catch(attempt(f, snapshot), (fault) => (fault === "busy" ? retry(f, snapshot) : Effect.fail(fault)))
+    })
+}

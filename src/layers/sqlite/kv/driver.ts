@@ -1,0 +1,131 @@
+import * as Effect from "effect/Effect"
+import { makeCommitIds } from "../../../internal/ids.ts"
+import type { Packed } from "../../../internal/keyCodec.ts"
+import { fromBytes, toBytes } from "../../../internal/keyCodec.ts"
+import type { CommitOutcome, Driver, Limits, Stored } from "../../../kv/driver.ts"
+import { portableLimits } from "../../../kv/driver.ts"
+import { CommitUnknown, KvError } from "../../../kv/KvError.ts"
+import { backend, durabilityOf } from "../capabilities.ts"
+import type { ConnectionService } from "../connection.ts"
+import type { StoreFault } from "../faults.ts"
+import { reportExpired } from "../queue/expired.ts"
+import { MessageStore } from "../queue/store.ts"
+import type { Job } from "../writer.ts"
+import { KvTables } from "./apply.ts"
+import { kvError } from "./error.ts"
+import { makeLog } from "./log.ts"
+import type { KvRow } from "./rows.ts"
+import { cursorOf, isLive, stampOf, storedOf } from "./rows.ts"
+import { makeSweep } from "./sweep.ts"
+
+/** What one synchronous transaction can take without holding the event loop for long. */
+const naturalLimits: Limits = {
+  key: 2_048,
+  value: 16_777_216,
+  checks: 1_000,
+  mutations: 10_000,
+  commit: 33_554_432
+}
+
+/** The Kv driver over an open connection. */
+export const makeKvDriver = (
+  connection: ConnectionService,
+  options?: { readonly sharedQueue?: boolean | undefined }
+): Effect.Effect<Driver> =>
+  Effect.map(makeCommitIds, (nextId): Driver => {
+    const { now, prepare, read, storeId, write } = connection
+    const messages = new MessageStore(connection)
+    const tables = new KvTables(connection, messages)
+
+    const one = prepare("SELECT kind, v, vs, exp FROM seams_kv WHERE k = ?")
+    const counter = prepare("SELECT counter, floor FROM seams_meta WHERE id = 1")
+    const range = (order: "ASC" | "DESC") =>
+      prepare(
+        `SELECT k, kind, v, vs, exp FROM seams_kv WHERE k >= ? AND k < ? AND (exp IS NULL OR exp > ?) ORDER BY k ${order} LIMIT ?`
+      )
+    const upwards = range("ASC")
+    const downwards = range("DESC")
+
+    const get = (key: Packed): Stored | undefined => {
+      const row = one.get(toBytes(key)) as KvRow | undefined
+      return row !== undefined && isLive(row.exp, now()) ? storedOf(key, row) : undefined
+    }
+    const head = () => counter.get() as { readonly counter: number; readonly floor: number }
+
+    const commitFault = (commitId: string) => (fault: StoreFault) =>
+      fault.kind === "unknown"
+        ? new KvError({
+            reason: new CommitUnknown({ backend, commitId, detail: fault.detail, cause: fault.cause })
+          })
+        : kvError("commit")(fault)
+
+    const commit: Driver["commit"] = (request) => {
+      let expired: ReadonlyMap<string, number> | undefined
+      const job: Job<CommitOutcome | KvError> = {
+        durable: true,
+        bytes: request.size,
+        run: (tx) => {
+          expired = undefined
+          messages.begin()
+          const outcome = tables.commit(tx, request)
+          expired = messages.expired
+          return outcome
+        }
+      }
+      return Effect.flatMap(Effect.mapError(write(job), commitFault(request.id)), (outcome) =>
+        outcome instanceof KvError
+          ? Effect.fail(outcome)
+          : expired === undefined
+            ? Effect.succeed(outcome)
+            : Effect.as(reportExpired(expired), outcome)
+      )
+    }
+
+    const found = prepare("SELECT n FROM seams_log WHERE cid = ? LIMIT 1")
+    const fence = prepare("UPDATE seams_meta SET fence = fence + 1 WHERE id = 1")
+    const outcome: Driver["outcome"] = (commitId) =>
+      write({
+        durable: true,
+        bytes: 0,
+        run: () => {
+          const row = found.get(commitId) as { readonly n: number } | undefined
+          if (row !== undefined) return { _tag: "Committed", versionstamp: stampOf(row.n, commitId) } as const
+          // Frames of a COMMIT that failed may lie in the write-ahead log: this write goes over them, so they cannot come back.
+          fence.run()
+          return "absent" as const
+        }
+      }).pipe(Effect.mapError(kvError("outcome")))
+
+    return {
+      capabilities: {
+        backend,
+        shared: connection.shared,
+        changeLog: true,
+        clock: "machine",
+        limits: connection.limits === "portable" ? portableLimits : naturalLimits,
+        durability: durabilityOf(connection),
+        sharedQueue: options?.sharedQueue === true
+      },
+      store: connection.store,
+      now: Effect.sync(now),
+      getMany: (keys) =>
+        read(() => keys.map(get), { snapshot: keys.length > 1 }).pipe(Effect.mapError(kvError("getMany"))),
+      list: ({ end, start }, { limit, reverse }) =>
+        read(
+          () => {
+            const rows = (reverse ? downwards : upwards).all(toBytes(start), toBytes(end), now(), limit)
+            const entries: Array<Stored> = []
+            for (const row of rows as ReadonlyArray<KvRow & { readonly k: Uint8Array }>)
+              entries.push(storedOf(fromBytes(row.k), row))
+            return { entries, at: cursorOf(storeId, head().counter) }
+          },
+          { snapshot: true }
+        ).pipe(Effect.mapError(kvError("list"))),
+      commit,
+      outcome,
+      sweep: makeSweep(connection, tables, nextId),
+      log: makeLog(connection, head, get),
+      ping: Effect.asVoid(read(head)).pipe(Effect.mapError(kvError("ping"))),
+      timeout: undefined
+    }
+  })
