@@ -1,0 +1,16 @@
+/**
+ * The contract suites: what every backend of a seam promises, as vitest cases over a Layer. Backend authors call them in a test
+ * file of their own; `@effect/vitest` and, for the model tests, `fast-check` must be installed.
+ *
+ * @since 0.1.0
+ */
+export { cronSuite } from "./cronSuite.ts"
+export type { CronPair, CronSuiteOptions } from "./cronSuite.ts"
+export { kvModel } from "./kvModel.ts"
+export type { KvModelOptions } from "./kvModel.ts"
+export { kvSuite } from "./kvSuite.ts"
+export type { KvSuiteOptions } from "./kvSuite.ts"
+export { queueModelSuite } from "./queueModel.ts"
+export type { QueueModelOptions } from "./queueModel.ts"
+export { queueDriverSuite, queueSuite } from "./queueSuite.ts"
+export type { QueueDriverSuiteOptions, QueueSuiteOptions, SuiteCapabilities, SuiteClock } from "./queueSuite.ts"

@@ -1,0 +1,584 @@
+/** The contract suite of queue drivers: claims, settles, leases, order, waiting. */
+import { assert, describe } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
+import * as Scope from "effect/Scope"
+import type { Claimed } from "../queue/driver.ts"
+import { dedupeCases, deadLetterCases, expiryCases, groupCases, idCases, managementCases } from "./queueDriverCases.ts"
+import { ids, openBench, publication, queueName, type QueueDriverSuiteOptions, tester, unitOf } from "./queueKit.ts"
+
+const noNext = { max: 0, start: 0 } as const
+
+/**
+ * Registers the contract suite of queue drivers with the test runner: what the queue's policy relies on and a program cannot
+ * see, such as fencing and the two counts of lost claims. A third party proves a driver of its own with it.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const queueDriverSuite = <E>(name: string, options: QueueDriverSuiteOptions<E>): void => {
+  describe(`${name}: queue driver`, () => {
+    claimCases(options)
+    orderCases(options)
+    settleCases(options)
+    leaseCases(options)
+    waitCases(options)
+    managementCases(options)
+    deadLetterCases(options)
+    if (options.capabilities?.idempotentIds !== false) idCases(options)
+    if (options.capabilities?.dedupe !== false) dedupeCases(options)
+    if (options.capabilities?.ttl !== false) expiryCases(options)
+    if (options.capabilities?.groups !== false) groupCases(options)
+  })
+}
+
+const claimCases = <E>(options: QueueDriverSuiteOptions<E>) => {
+  const test = tester(options.clock)
+  describe("a claim hands a message to one consumer", () => {
+    test("the record arrives as it was published, the payload byte for byte", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        yield* options.advance(10)
+        const before = yield* bench.driver.now
+        // Spaces, an exponent, an escape and a lone surrogate's escape: a re-encoding would change each of them.
+        const payload = '{ "n":1.50e2 ,"s":"\\u00e9 \\ud800 \u2028","big":12345678901234567890 }'
+        yield* bench.put([
+          "full",
+          {
+            payload,
+            name: "welcome",
+            schemaVersion: 3,
+            priority: 7,
+            timeout: 1_234,
+            headers: { traceparent: "00-a-b-01", "x-y": "\u00fc" },
+            meta: { tenant: "t1" },
+            origin: "outbox",
+            extra: { later: { a: [1, null] } }
+          }
+        ])
+        const after = yield* bench.driver.now
+        const { message, ...counts } = yield* bench.one()
+        assert.deepStrictEqual(
+          { ...counts, token: typeof counts.token },
+          { token: "string", deliveryCount: 1, attempt: 1, lostStarted: 0, lostUnstarted: 0 }
+        )
+        const { enqueuedAt, ...rest } = JSON.parse(JSON.stringify(message)) as typeof message
+        assert.isTrue(enqueuedAt >= before && enqueuedAt <= after, "accepted by the queue's clock")
+        assert.deepStrictEqual(rest, {
+          v: 1,
+          id: "full",
+          queue: bench.queue,
+          name: "welcome",
+          payload,
+          encoding: "json",
+          schemaVersion: 3,
+          priority: 7,
+          timeout: 1_234,
+          headers: { traceparent: "00-a-b-01", "x-y": "\u00fc" },
+          meta: { tenant: "t1" },
+          origin: "outbox",
+          extra: { later: { a: [1, null] } }
+        })
+      }))
+
+    test("a batch may mix queues, and each queue has its own messages", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        const other = yield* queueName
+        const results = yield* bench.driver.publish([
+          publication(bench.queue, "a"),
+          publication(other, "b"),
+          publication(bench.queue, "c")
+        ])
+        assert.deepStrictEqual(results, [
+          { id: "a", duplicate: false },
+          { id: "b", duplicate: false },
+          { id: "c", duplicate: false }
+        ])
+        assert.deepStrictEqual(ids(yield* bench.take(2)), ["a", "c"])
+        const consumer = yield* bench.driver.consumer(other, { lease: 60_000, prefetch: 1 })
+        assert.deepStrictEqual(ids(yield* bench.take(1, { consumer })), ["b"])
+        yield* bench.none()
+        yield* bench.none(consumer)
+      }))
+
+    test("an empty batch is accepted", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        assert.deepStrictEqual(yield* bench.driver.publish([]), [])
+        yield* bench.none()
+      }))
+
+    test("never more than max, never one message twice", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        yield* bench.put(...Array.from({ length: 10 }, (_, i) => [`m${i}`] as const))
+        const first = yield* bench.take(4)
+        const rest = yield* bench.take(6, { consumer: yield* bench.another() })
+        assert.strictEqual(new Set([...ids(first), ...ids(rest)]).size, 10)
+        assert.strictEqual(new Set([...first, ...rest].map(({ token }) => token)).size, 10)
+        yield* bench.none()
+      }))
+
+    test("competing consumers share 1,000 messages without overlap", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        yield* bench.put(...Array.from({ length: 1_000 }, (_, i) => [`m${i}`] as const))
+        const seen: Array<string> = []
+        yield* Effect.forEach(
+          Array.from({ length: 8 }),
+          () =>
+            Effect.gen(function* () {
+              const consumer = yield* bench.another()
+              let next: ReadonlyArray<Claimed> = yield* consumer.claim({ max: 7, start: 7 })
+              while (seen.length < 1_000) {
+                if (next.length === 0) {
+                  yield* Effect.yieldNow
+                  next = yield* consumer.claim({ max: 7, start: 7 })
+                  continue
+                }
+                seen.push(...ids(next))
+                const batch = next.map(({ message, token }) => ({
+                  id: message.id,
+                  token,
+                  outcome: { _tag: "ack" } as const
+                }))
+                const settled = yield* consumer.settle(batch, { max: 7, start: 7 })
+                assert.isTrue(settled.results.every((result) => result === "settled"))
+                next = settled.claimed
+              }
+            }),
+          { concurrency: "unbounded", discard: true }
+        )
+        assert.strictEqual(seen.length, 1_000)
+        assert.strictEqual(new Set(seen).size, 1_000)
+        const stats = yield* bench.stats
+        assert.deepStrictEqual([stats.ready, stats.claimed, stats.delayed], [0, 0, 0])
+      }))
+
+    test("closing a consumer releases what it holds, uncounted and in place", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        const scope = yield* Scope.make()
+        const leaving = yield* Scope.provide(bench.another(), scope)
+        yield* bench.put(["a"], ["b"], ["c"])
+        const [a] = yield* bench.take(2, { consumer: leaving, start: 1 })
+        yield* Scope.close(scope, Exit.void)
+        const again = yield* bench.take(3)
+        assert.deepStrictEqual(ids(again), ["a", "b", "c"])
+        assert.deepStrictEqual(
+          again.map(({ attempt, deliveryCount, lostStarted, lostUnstarted }) => [
+            attempt,
+            deliveryCount,
+            lostStarted,
+            lostUnstarted
+          ]),
+          [
+            [1, 2, 0, 0],
+            [1, 2, 0, 0],
+            [1, 1, 0, 0]
+          ]
+        )
+        const late = yield* bench.consumer.extend([a!.token])
+        assert.deepStrictEqual(late, ["lost"])
+      }))
+  })
+}
+
+const orderCases = <E>(options: QueueDriverSuiteOptions<E>) => {
+  const test = tester(options.clock)
+  const unit = unitOf(options.clock)
+  describe("claims come by priority, due time, enqueue order", () => {
+    test("equal ones in enqueue order, within a batch and over batches", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        const names = Array.from({ length: 40 }, (_, i) => `m${i}`)
+        yield* bench.put(...names.slice(0, 15).map((id) => [id] as const))
+        for (const id of names.slice(15)) yield* bench.put([id])
+        assert.deepStrictEqual(ids(yield* bench.take(40)), names)
+      }))
+
+    if (options.capabilities?.priority !== false) {
+      test("a higher priority goes first, also a negative or fractional one", () =>
+        Effect.gen(function* () {
+          const bench = yield* openBench(options)
+          yield* bench.put(
+            ["low", { priority: -5 }],
+            ["a"],
+            ["high", { priority: 10 }],
+            ["half", { priority: 0.5 }],
+            ["b"]
+          )
+          yield* bench.put(["high2", { priority: 10 }])
+          assert.deepStrictEqual(ids(yield* bench.take(6)), ["high", "high2", "half", "a", "b", "low"])
+        }))
+    }
+
+    if (options.capabilities?.delay === false) return
+
+    test("a delayed message is claimable at its time, not before", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        yield* bench.put(["later", { delay: 4 * unit }])
+        yield* bench.none()
+        yield* options.advance(2 * unit)
+        yield* bench.none()
+        if (options.clock === "virtual") {
+          yield* options.advance(2 * unit - 1)
+          yield* bench.none()
+          yield* options.advance(1)
+        }
+        const claimed = yield* bench.one()
+        assert.strictEqual(claimed.message.notBefore, claimed.message.enqueuedAt + 4 * unit)
+        assert.isTrue((yield* bench.driver.now) >= claimed.message.notBefore!)
+      }))
+
+    test("an absolute time does the same", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        const at = (yield* bench.driver.now) + 2 * unit
+        yield* bench.put(["at", { notBefore: at }], ["past", { notBefore: at - 10 * unit }])
+        assert.deepStrictEqual(ids(yield* bench.take(1)), ["past"])
+        yield* bench.none()
+        yield* options.advance(2 * unit)
+        assert.deepStrictEqual(ids(yield* bench.take(1)), ["at"])
+        assert.isTrue((yield* bench.driver.now) >= at)
+      }))
+
+    test("a long delay hides no short one, and due time comes before enqueue order", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        yield* bench.put(
+          ["year", { delay: 365 * 86_400_000 }],
+          ["three", { delay: 3 * unit }],
+          ["one", { delay: unit }]
+        )
+        yield* bench.put(["now"])
+        assert.deepStrictEqual(ids(yield* bench.take(1)), ["now"])
+        yield* options.advance(unit)
+        assert.deepStrictEqual(ids(yield* bench.take(1)), ["one"])
+        yield* bench.none()
+        yield* bench.put(["four", { delay: 2 * unit }])
+        yield* options.advance(4 * unit)
+        yield* bench.put(["last"])
+        assert.deepStrictEqual(ids(yield* bench.take(3)), ["three", "four", "last"])
+        assert.strictEqual((yield* bench.stats).delayed, 1)
+      }))
+
+    if (options.clock === "virtual") {
+      test("delays of years are exact", () =>
+        Effect.gen(function* () {
+          const bench = yield* openBench(options)
+          const years = 30 * 365 * 86_400_000
+          yield* bench.put(["decades", { delay: years }])
+          const waiting = yield* Effect.forkChild(bench.one(), { startImmediately: true })
+          yield* options.advance(years - 1)
+          yield* bench.none()
+          yield* options.advance(1)
+          assert.strictEqual((yield* Fiber.join(waiting)).message.id, "decades")
+        }))
+    }
+  })
+}
+
+const settleCases = <E>(options: QueueDriverSuiteOptions<E>) => {
+  const test = tester(options.clock)
+  const unit = unitOf(options.clock)
+  describe("a settle ends a delivery once", () => {
+    test("ack and discard forget the message; a second settle is lost", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        yield* bench.put(["a"], ["b"])
+        const [a, b] = yield* bench.take(2)
+        yield* bench.settle(a!, { _tag: "ack", result: "42" })
+        yield* bench.settle(b!, { _tag: "discard" })
+        const again = yield* bench.consumer.settle(
+          [a!, b!].map(({ message, token }) => ({
+            id: message.id,
+            token,
+            outcome: { _tag: "retry", delay: 0, error: "x" } as const
+          })),
+          noNext
+        )
+        assert.deepStrictEqual(again, { results: ["lost", "lost"], claimed: [] })
+        yield* bench.none()
+        const stats = yield* bench.stats
+        assert.deepStrictEqual([stats.ready, stats.delayed, stats.claimed, stats.dead], [0, 0, 0, 0])
+      }))
+
+    test("retry counts an attempt, waits for its delay and keeps id, priority and payload", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        yield* bench.put(["a", { priority: 3, headers: { h: "1" } }])
+        const first = yield* bench.one()
+        yield* bench.settle(first, { _tag: "retry", delay: 2 * unit, error: "boom" })
+        yield* bench.none()
+        assert.strictEqual((yield* bench.stats).delayed, 1)
+        yield* options.advance(2 * unit)
+        const second = yield* bench.one()
+        assert.deepStrictEqual([second.attempt, second.deliveryCount, second.lostStarted], [2, 2, 0])
+        assert.deepStrictEqual(
+          [second.message.id, second.message.priority, second.message.payload, second.message.headers],
+          ["a", 3, first.message.payload, { h: "1" }]
+        )
+        assert.notStrictEqual(second.token, first.token)
+        yield* bench.settle(second, { _tag: "retry", delay: 0, error: undefined })
+        const third = yield* bench.one()
+        assert.deepStrictEqual([third.attempt, third.deliveryCount], [3, 3])
+      }))
+
+    test("a retry goes behind what was due before it", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        yield* bench.put(["a"])
+        yield* options.advance(10)
+        yield* bench.put(["b"])
+        yield* options.advance(10)
+        yield* bench.settle(yield* bench.one(), { _tag: "retry", delay: 0, error: "x" })
+        assert.deepStrictEqual(ids(yield* bench.take(2)), ["b", "a"])
+      }))
+
+    test("release does not count: at once to its old place, or after a delay", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        yield* bench.put(["a"])
+        yield* options.advance(10)
+        yield* bench.put(["b"])
+        yield* options.advance(10)
+        yield* bench.settle(yield* bench.one(), { _tag: "release", delay: 0 })
+        const [a, b] = yield* bench.take(2)
+        assert.deepStrictEqual(ids([a!, b!]), ["a", "b"])
+        assert.deepStrictEqual([a!.attempt, a!.deliveryCount], [1, 2])
+        yield* bench.settle(a!, { _tag: "release", delay: 2 * unit })
+        yield* bench.settle(b!, { _tag: "release", delay: unit })
+        yield* bench.none()
+        yield* options.advance(unit)
+        assert.deepStrictEqual(ids(yield* bench.take(1)), ["b"])
+        yield* options.advance(unit)
+        const later = yield* bench.one()
+        assert.deepStrictEqual([later.message.id, later.attempt, later.deliveryCount], ["a", 1, 3])
+      }))
+
+    test("a batch has its results in order and claims the next in the same call", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        yield* bench.put(["a"], ["b"], ["c"], ["d"], ["e"])
+        const [a, b] = yield* bench.take(2)
+        const answer = yield* bench.consumer.settle(
+          [
+            { id: "b", token: b!.token, outcome: { _tag: "ack" } },
+            { id: "ghost", token: "no-such-token", outcome: { _tag: "ack" } },
+            { id: "a", token: a!.token, outcome: { _tag: "ack" } }
+          ],
+          { max: 2, start: 1 }
+        )
+        assert.deepStrictEqual(answer.results, ["settled", "lost", "settled"])
+        assert.deepStrictEqual(ids(answer.claimed), ["c", "d"])
+      }))
+
+    test("a token of one message does not settle another", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        yield* bench.put(["a"], ["b"])
+        const [a, b] = yield* bench.take(2)
+        const { results } = yield* bench.consumer.settle(
+          [{ id: "a", token: b!.token, outcome: { _tag: "ack" } }],
+          noNext
+        )
+        assert.deepStrictEqual(results, ["lost"])
+        assert.deepStrictEqual(yield* bench.consumer.extend([a!.token, b!.token]), ["held", "held"])
+      }))
+  })
+}
+
+const leaseCases = <E>(options: QueueDriverSuiteOptions<E>) => {
+  const test = tester(options.clock)
+  const unit = unitOf(options.clock)
+  const lease = 2 * unit
+  describe("a claim ends with its lease", () => {
+    test("a started one counts as an attempt, a prefetched one does not", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options, lease)
+        const other = yield* bench.another(60 * unit)
+        yield* bench.put(["started"], ["told"], ["prefetched"])
+        const claimed = yield* bench.take(3, { start: 1 })
+        assert.deepStrictEqual(yield* bench.consumer.start([claimed[1]!.token, "ghost"]), ["held", "lost"])
+        yield* bench.none(other)
+        yield* options.advance(lease)
+        const again = yield* bench.take(3, { consumer: other })
+        assert.deepStrictEqual(
+          again.map((one) => [one.message.id, one.attempt, one.deliveryCount, one.lostStarted, one.lostUnstarted]),
+          [
+            ["started", 2, 2, 1, 0],
+            ["told", 2, 2, 1, 0],
+            ["prefetched", 1, 2, 0, 1]
+          ]
+        )
+      }))
+
+    test("a lost token is fenced: settle, extend and start say so and change nothing", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options, lease)
+        const other = yield* bench.another(60 * unit)
+        yield* bench.put(["a"])
+        const stale = yield* bench.one()
+        yield* options.advance(lease)
+        const current = yield* bench.one({ consumer: other })
+        for (const outcome of [
+          { _tag: "ack" },
+          { _tag: "discard" },
+          { _tag: "retry", delay: 0, error: undefined },
+          { _tag: "release", delay: 0 },
+          { _tag: "deadLetter", reason: "late", error: undefined }
+        ] as const) {
+          const { results } = yield* bench.consumer.settle([{ id: "a", token: stale.token, outcome }], noNext)
+          assert.deepStrictEqual(results, ["lost"], outcome._tag)
+        }
+        assert.deepStrictEqual(yield* bench.consumer.extend([stale.token]), ["lost"])
+        assert.deepStrictEqual(yield* bench.consumer.start([stale.token]), ["lost"])
+        assert.strictEqual((yield* bench.stats).claimed, 1)
+        yield* bench.settle(current, { _tag: "ack" }, other)
+        yield* bench.none()
+      }))
+
+    test("extend gives the full lease again, and tells which claims are lost", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options, lease)
+        yield* bench.put(["a"], ["b"])
+        const [a, b] = yield* bench.take(2)
+        for (let i = 0; i < 6; i++) {
+          yield* options.advance(unit)
+          assert.deepStrictEqual(yield* bench.consumer.extend([a!.token]), ["held"])
+        }
+        assert.deepStrictEqual(yield* bench.consumer.extend([b!.token, a!.token]), ["lost", "held"])
+        yield* bench.ack(a!)
+        assert.deepStrictEqual(ids(yield* bench.take(1)), ["b"])
+      }))
+
+    test("a message that lost two started claims is not started by a claim, and takes nobody's place among the started", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options, lease)
+        yield* bench.put(["poison"])
+        for (const lost of [1, 2]) {
+          yield* bench.one()
+          yield* options.advance(lease)
+          assert.strictEqual((yield* bench.stats).ready, 1, `lost ${lost}`)
+        }
+        yield* bench.put(["b"], ["c"])
+        const claimed = yield* bench.take(3, { start: 1 })
+        assert.deepStrictEqual(ids(claimed), ["poison", "b", "c"])
+        assert.deepStrictEqual([claimed[0]!.attempt, claimed[0]!.lostStarted], [3, 2])
+        yield* options.advance(lease)
+        const again = yield* bench.take(3, { start: 0 })
+        assert.deepStrictEqual(
+          again.map((one) => [one.message.id, one.attempt, one.lostStarted, one.lostUnstarted]),
+          [
+            ["poison", 3, 2, 1],
+            ["b", 2, 1, 0],
+            ["c", 1, 0, 1]
+          ]
+        )
+        assert.deepStrictEqual(yield* bench.consumer.start([again[0]!.token]), ["held"])
+        yield* options.advance(lease)
+        assert.deepStrictEqual((yield* bench.one()).attempt, 4)
+      }))
+
+    test("a lost claim returns to its old place, ahead of later messages", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options, lease)
+        yield* bench.put(["a"])
+        yield* bench.one()
+        yield* options.advance(10)
+        yield* bench.put(["b"])
+        yield* options.advance(lease)
+        assert.deepStrictEqual(ids(yield* bench.take(2)), ["a", "b"])
+      }))
+
+    if (options.clock === "virtual") {
+      test("the lease ends to the millisecond", () =>
+        Effect.gen(function* () {
+          const bench = yield* openBench(options, lease)
+          const other = yield* bench.another()
+          yield* bench.put(["a"])
+          yield* bench.one()
+          yield* options.advance(lease - 1)
+          yield* bench.none(other)
+          yield* options.advance(1)
+          assert.deepStrictEqual(ids(yield* bench.take(1, { consumer: other })), ["a"])
+        }))
+    }
+  })
+}
+
+const waitCases = <E>(options: QueueDriverSuiteOptions<E>) => {
+  const test = tester(options.clock)
+  const unit = unitOf(options.clock)
+  const waiting = (bench: Effect.Success<ReturnType<typeof openBench<E>>>) =>
+    Effect.forkChild(bench.one(), { startImmediately: true })
+  describe("a consumer waits until there may be something to claim", () => {
+    test("a publish ends the wait", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        const fiber = yield* waiting(bench)
+        yield* options.advance(unit)
+        yield* bench.put(["a"])
+        assert.strictEqual((yield* Fiber.join(fiber)).message.id, "a")
+      }))
+
+    test("a retry that becomes due ends the wait", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        yield* bench.put(["a"])
+        yield* bench.settle(yield* bench.one(), { _tag: "retry", delay: unit, error: "x" })
+        const fiber = yield* waiting(bench)
+        yield* options.advance(2 * unit)
+        assert.strictEqual((yield* Fiber.join(fiber)).attempt, 2)
+      }))
+
+    test("a sooner message ends the wait for a later one", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        if (options.capabilities?.delay !== false) yield* bench.put(["year", { delay: 365 * 86_400_000 }])
+        const fiber = yield* waiting(bench)
+        yield* options.advance(1)
+        yield* bench.put(["soon", options.capabilities?.delay === false ? {} : { delay: unit }])
+        yield* options.advance(2 * unit)
+        assert.strictEqual((yield* Fiber.join(fiber)).message.id, "soon")
+      }))
+
+    test("the lost claim of another ends the wait", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        const other = yield* bench.another(2 * unit)
+        yield* bench.put(["a"])
+        yield* bench.one({ consumer: other })
+        const fiber = yield* waiting(bench)
+        yield* options.advance(3 * unit)
+        assert.strictEqual((yield* Fiber.join(fiber)).deliveryCount, 2)
+      }))
+
+    test("a release by another ends the wait", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        const other = yield* bench.another()
+        yield* bench.put(["a"])
+        const claimed = yield* bench.one({ consumer: other })
+        const fiber = yield* waiting(bench)
+        yield* options.advance(1)
+        yield* bench.settle(claimed, { _tag: "release", delay: 0 }, other)
+        assert.strictEqual((yield* Fiber.join(fiber)).deliveryCount, 2)
+      }))
+
+    test("waiting holds nothing: an interrupted wait takes no message along", () =>
+      Effect.gen(function* () {
+        const bench = yield* openBench(options)
+        for (let i = 0; i < 20; i++) {
+          const fiber = yield* Effect.forkChild(bench.consumer.ready, { startImmediately: true })
+          yield* bench.put([`m${i}`])
+          yield* Fiber.interrupt(fiber)
+        }
+        assert.lengthOf(yield* bench.take(20, { consumer: yield* bench.another() }), 20)
+      }))
+  })
+}

@@ -1,0 +1,169 @@
+/** What the queue suites share: a driver under test, its pace, and the words in which the cases are written. */
+import { assert, it } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import type * as Scope from "effect/Scope"
+import type { Envelope, Publication } from "../internal/envelope.ts"
+import type { Capabilities, Claimed, Consumer, Driver, Outcome } from "../queue/driver.ts"
+import type { QueueError } from "../queue/QueueError.ts"
+
+/**
+ * Which clock rules the queue under test: `"virtual"` when it follows the Effect clock (the suite runs under `TestClock` and
+ * tests to the millisecond), `"live"` for a server with a clock of its own (the suite keeps a tolerance).
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export type SuiteClock = "virtual" | "live"
+
+/**
+ * What a backend cannot do. Every flag is `true` unless it is given.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export type SuiteCapabilities = Partial<
+  Pick<
+    Capabilities,
+    "delay" | "priority" | "dedupe" | "groups" | "ttl" | "idempotentIds" | "pause" | "purge" | "atomicBatches"
+  >
+>
+
+/**
+ * The queue driver that {@link queueDriverSuite} tests.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface QueueDriverSuiteOptions<E> {
+  /** Opens the driver; run once per test. Tests use queues of their own, so a shared store is welcome. */
+  readonly driver: Effect.Effect<Driver, E, Scope.Scope>
+  /** Lets that many milliseconds pass on the queue's clock: `TestClock.adjust`, or `Effect.sleep`. */
+  readonly advance: (millis: number) => Effect.Effect<void>
+  readonly clock: SuiteClock
+  readonly capabilities?: SuiteCapabilities | undefined
+}
+
+/** The scoped test of a suite: under `TestClock`, or live. */
+export const tester = (clock: SuiteClock): typeof it.effect => (clock === "virtual" ? it.effect : it.live)
+
+let unique = 0
+
+/** A queue name that no other test, process or run uses. */
+export const queueName: Effect.Effect<string> = Effect.sync(
+  () => `suite-${globalThis.crypto.randomUUID().slice(0, 8)}-${unique++}`
+)
+
+export interface MessageOptions extends Partial<Omit<Envelope, "id" | "queue">> {
+  readonly delay?: number | undefined
+  readonly ttl?: number | undefined
+  readonly requeued?: boolean | undefined
+}
+
+export const publication = (queue: string, id: string, options: MessageOptions = {}): Publication => {
+  const { delay, requeued, ttl, ...message } = options
+  return {
+    message: {
+      v: 1,
+      id,
+      queue,
+      name: "",
+      payload: JSON.stringify(id),
+      encoding: "json",
+      // The driver's to set.
+      enqueuedAt: -1,
+      priority: 0,
+      headers: {},
+      meta: {},
+      ...message
+    },
+    delay,
+    ttl,
+    requeued
+  }
+}
+
+/** One queue of a driver, and a worker's line to it. */
+export interface Bench {
+  readonly driver: Driver
+  readonly queue: string
+  readonly consumer: Consumer
+  /** Publishes messages of this queue, one batch. */
+  readonly put: (
+    ...messages: ReadonlyArray<readonly [id: string, options?: MessageOptions]>
+  ) => Effect.Effect<ReadonlyArray<{ readonly id: string; readonly duplicate: boolean }>, QueueError>
+  /** Claims until `n` messages are there. */
+  readonly take: (n: number, options?: TakeOptions) => Effect.Effect<ReadonlyArray<Claimed>, QueueError>
+  /** Claims one message, which must be there. */
+  readonly one: (options?: TakeOptions) => Effect.Effect<Claimed, QueueError>
+  /** Asserts that nothing can be claimed now. */
+  readonly none: (consumer?: Consumer) => Effect.Effect<void, QueueError>
+  /** Settles one claim, which must be held. */
+  readonly settle: (claimed: Claimed, outcome: Outcome, consumer?: Consumer) => Effect.Effect<void, QueueError>
+  readonly ack: (...claimed: ReadonlyArray<Claimed>) => Effect.Effect<void, QueueError>
+  /** Another worker's line, for the rest of the test. */
+  readonly another: (lease?: number) => Effect.Effect<Consumer, QueueError, Scope.Scope>
+  readonly stats: Driver["stats"] extends (queue: string) => infer R ? R : never
+}
+
+interface TakeOptions {
+  readonly consumer?: Consumer | undefined
+  /** How many of them start at once. Default: all. */
+  readonly start?: number | undefined
+}
+
+export interface Pace {
+  readonly advance: (millis: number) => Effect.Effect<void>
+  readonly clock: SuiteClock
+}
+
+/** Long enough not to end within a test that does not wait for it. */
+const longLease = { virtual: 30 * 86_400_000, live: 120_000 } as const
+
+export const openBench = <E>(
+  options: QueueDriverSuiteOptions<E>,
+  lease: number = longLease[options.clock]
+): Effect.Effect<Bench, E | QueueError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const driver = yield* options.driver
+    const queue = yield* queueName
+    const consumer = yield* driver.consumer(queue, { lease, prefetch: 64 })
+    const take = Effect.fnUntraced(function* (n: number, { consumer: by = consumer, start = n }: TakeOptions = {}) {
+      const claimed: Array<Claimed> = []
+      for (let round = 0; claimed.length < n && round < 100; round++) {
+        if (round > 0) yield* by.ready
+        claimed.push(...(yield* by.claim({ max: n - claimed.length, start: Math.max(0, start - claimed.length) })))
+      }
+      assert.lengthOf(claimed, n, "messages to claim")
+      return claimed
+    })
+    const settle = Effect.fnUntraced(function* (claimed: Claimed, outcome: Outcome, by: Consumer = consumer) {
+      const { results } = yield* by.settle([{ id: claimed.message.id, token: claimed.token, outcome }], {
+        max: 0,
+        start: 0
+      })
+      assert.deepStrictEqual(results, ["settled"])
+    })
+    return {
+      driver,
+      queue,
+      consumer,
+      put: (...messages) => driver.publish(messages.map(([id, options]) => publication(queue, id, options))),
+      take,
+      one: (options) => Effect.map(take(1, options), (claimed) => claimed[0]!),
+      none: Effect.fnUntraced(function* (by: Consumer = consumer) {
+        // A broker that pushes must get the time to do it wrong.
+        if (options.clock === "live") yield* options.advance(30)
+        const claimed = yield* by.claim({ max: 100, start: 100 })
+        assert.deepStrictEqual(ids(claimed), [], "nothing is claimable")
+      }),
+      settle,
+      ack: (...claimed) => Effect.forEach(claimed, (one) => settle(one, { _tag: "ack" }), { discard: true }),
+      another: (otherLease = lease) => driver.consumer(queue, { lease: otherLease, prefetch: 64 }),
+      stats: driver.stats(queue)
+    }
+  })
+
+export const ids = (claimed: ReadonlyArray<Claimed>): ReadonlyArray<string> => claimed.map(({ message }) => message.id)
+
+/** The unit in which a suite waits: generous on a virtual clock, short on a live one. */
+export const unitOf = (clock: SuiteClock): number => (clock === "virtual" ? 60_000 : 250)

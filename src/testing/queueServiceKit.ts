@@ -1,0 +1,131 @@
+/** The words in which the cases of the queue's contract suite are written. */
+import { assert } from "@effect/vitest"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import type * as Kv from "../Kv.ts"
+import * as Queue from "../Queue.ts"
+import {
+  publication,
+  type MessageOptions,
+  queueName,
+  type SuiteCapabilities,
+  type SuiteClock,
+  tester
+} from "./queueKit.ts"
+
+/**
+ * What the contract suite of the queue seam needs to know of a backend.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export interface QueueSuiteOptions<E = never> {
+  /** The backend. It is built for every case; cases use queues of their own, so the store behind it may be a shared one. */
+  readonly layer: Layer.Layer<Queue.Queue, E>
+  /** Lets that many milliseconds pass on the queue's clock: `TestClock.adjust`, or `Effect.sleep`. */
+  readonly advance: (millis: number) => Effect.Effect<void>
+  /** `"virtual"` when the queue follows the Effect clock, `"live"` for a server with a clock of its own. */
+  readonly clock: SuiteClock
+  /** What the backend lacks: the options are then checked to be refused as `Unsupported`. Default: it lacks nothing. */
+  readonly capabilities?: SuiteCapabilities | undefined
+  /** Both seams over one store. The cases of joint commits are left out when there is none. */
+  readonly sharedLayer?: Layer.Layer<Kv.Kv | Queue.Queue | Kv.SharedQueue, E> | undefined
+  /** The backend with another dead-letter store, over the given Kv. The cases of foreign dead letters are left out without it. */
+  readonly foreign?:
+    | {
+        readonly kv: Layer.Layer<Kv.Kv, E>
+        readonly withDeadLetters: (store: Queue.DeadLetterStore) => Layer.Layer<Queue.Queue, E>
+      }
+    | undefined
+}
+
+export const Job = Schema.Struct({ n: Schema.Finite })
+export type Job = typeof Job.Type
+export type Jobs = Queue.Single<{ readonly payload: typeof Job }>
+
+export interface Case<E> {
+  readonly options: QueueSuiteOptions<E>
+  readonly unit: number
+  readonly virtual: boolean
+  readonly advance: (millis: number) => Effect.Effect<void>
+  /** Registers a case: in a scope of its own, with the backend, and no draining unless it asks for it. */
+  readonly test: (
+    name: string,
+    body: () => Effect.Effect<unknown, unknown, Queue.Queue | Scope.Scope>,
+    timeout?: number
+  ) => void
+  /** A definition over a queue of its own: two retries, one unit apart. */
+  readonly jobs: (
+    options?: Partial<Queue.DefinitionOptions<Queue.Queue> & Queue.EnqueueDefaults<Job>>
+  ) => Effect.Effect<Jobs>
+  /** Lets time pass in small steps until a condition holds. */
+  readonly until: (what: string, condition: () => boolean) => Effect.Effect<void>
+  readonly untilEffect: <E2, R>(what: string, condition: Effect.Effect<boolean, E2, R>) => Effect.Effect<void, E2, R>
+}
+
+export const caseOf = <E>(options: QueueSuiteOptions<E>): Case<E> => {
+  const virtual = options.clock === "virtual"
+  const unit = virtual ? 10_000 : 300
+  const register = tester(options.clock)
+  const step = virtual ? 1 : 10
+  const untilEffect = Effect.fnUntraced(function* <E2, R>(what: string, condition: Effect.Effect<boolean, E2, R>) {
+    for (let i = 0; i < 1_000; i++) {
+      if (yield* condition) return
+      yield* options.advance(step)
+    }
+    assert.fail(`never came: ${what}`)
+  })
+  return {
+    options,
+    unit,
+    virtual,
+    advance: options.advance,
+    test: (name, body, timeout) =>
+      register(
+        name,
+        () =>
+          Effect.suspend(body).pipe(
+            Effect.scoped,
+            Effect.provide(options.layer),
+            Effect.provideService(Queue.DrainLimit, Option.some(Duration.zero))
+          ),
+        timeout
+      ),
+    jobs: (extra) =>
+      Effect.map(queueName, (name) =>
+        Queue.define(name, { payload: Job, retry: { times: 2, schedule: Schedule.spaced(unit) }, ...extra })
+      ),
+    untilEffect,
+    until: (what, condition) => untilEffect(what, Effect.sync(condition))
+  }
+}
+
+/** Starts a worker in the scope of the test; the answer closes it sooner. */
+export const start = <E, R>(worker: Layer.Layer<never, E, R>): Effect.Effect<Effect.Effect<void>, E, R | Scope.Scope> =>
+  Effect.gen(function* () {
+    const scope = yield* Scope.fork(yield* Effect.scope)
+    yield* Layer.buildWithScope(worker, scope)
+    return Scope.close(scope, Exit.void)
+  })
+
+/** Lets workers below it drain as long as they say. */
+export const draining: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = Effect.provideService(
+  Queue.DrainLimit,
+  Option.none()
+)
+
+/** Publishes a message as a producer of another version might. */
+export const publishRaw = (queue: string, id: string, options: MessageOptions) =>
+  Queue.Queue.use((service) => service.publish([publication(queue, id, options)]))
+
+/** The reason an operation of the queue fails for. */
+export const reasonOf = <A, R>(effect: Effect.Effect<A, Queue.QueueError, R>): Effect.Effect<string, A, R> =>
+  Effect.map(Effect.flip(effect), (error) => error.reason._tag)
+
+export const counts = ({ claimed, dead, delayed, ready }: Queue.Stats) => ({ ready, delayed, claimed, dead })
