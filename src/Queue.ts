@@ -13,7 +13,7 @@
 export type { Dedupe, Envelope, Publication } from "./internal/envelope.ts"
 export type { Health, HealthPart, HealthStatus } from "./internal/health.ts"
 export type { BatchOptions } from "./queue/batch.ts"
-export { deadLettersKv } from "./queue/deadLetterStore.ts"
+export { deadLettersKv } from "./queue/deadLettersKv.ts"
 export type { DeadLetterStore } from "./queue/deadLetterStore.ts"
 export type { DeadLetterOperations } from "./queue/deadLetters.ts"
 export { define } from "./queue/definition.ts"

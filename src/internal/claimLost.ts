@@ -15,6 +15,6 @@ export class ClaimLost extends Schema.TaggedError<ClaimLost>("effect-seams/Queue
   queue: Schema.String
 }) {
   override get message(): string {
-    return `The claim on message ${this.id} of queue "${this.queue}" was lost: its lease ran out while it was being handled (a stalled event loop, a long pause, or a cut connection). The message is delivered again; do not undo the work, make it idempotent by the message id.`
+    return `The claim on message ${this.id} of queue "${this.queue}" was lost: its lease ran out while it was being handled (a stalled event loop, a long pause, or a cut connection). The message is delivered again, or is a dead letter if that was its last attempt; this settle did nothing. Make the work idempotent by the message id.`
   }
 }

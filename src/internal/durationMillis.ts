@@ -22,7 +22,10 @@ const isNegative = (input: unknown): boolean => {
       return input.trimStart().startsWith("-")
     case "object":
       // Of a Duration itself the fields are no numbers, and it cannot be negative.
-      return !Duration.isDuration(input) && Object.values(input ?? {}).some((part) => typeof part === "number" && !(part >= 0))
+      return (
+        !Duration.isDuration(input) &&
+        Object.values(input ?? {}).some((part) => typeof part === "number" && !(part >= 0))
+      )
     default:
       return false
   }
@@ -30,4 +33,6 @@ const isNegative = (input: unknown): boolean => {
 
 /** An input as an error message shows it. */
 export const describeInput = (input: unknown): string =>
-  typeof input === "object" ? JSON.stringify(input, (_, v: unknown) => (typeof v === "bigint" ? `${v}n` : v)) : String(input)
+  typeof input === "object"
+    ? JSON.stringify(input, (_, v: unknown) => (typeof v === "bigint" ? `${v}n` : v))
+    : String(input)

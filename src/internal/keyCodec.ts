@@ -52,9 +52,12 @@ export class KeyProblem {
   /** Index of the part at fault, counted from 0; `undefined` when it is the key as a whole. */
   readonly part: number | undefined
   readonly detail: string
-  constructor(part: number | undefined, detail: string) {
+  /** The parts are fine, only the packed key is over {@link maxPackedSize}. */
+  readonly tooLong: boolean
+  constructor(part: number | undefined, detail: string, tooLong = false) {
     this.part = part
     this.detail = detail
+    this.tooLong = tooLong
   }
 }
 
@@ -430,7 +433,8 @@ const isBytes = (u: unknown): u is Uint8Array =>
 const tooLong = (index: number): KeyProblem =>
   new KeyProblem(
     index,
-    `Key part ${index} takes the key over ${maxPackedSize} packed bytes. Shorten the parts, or use a hash of the long one.`
+    `Key part ${index} takes the key over ${maxPackedSize} packed bytes. Shorten the parts, or use a hash of the long one.`,
+    true
   )
 
 const corrupt = (index: number, why: string): KeyProblem =>

@@ -43,7 +43,9 @@ export const spannedWhen = (tracing: boolean): Spanned =>
     : (_name, _attributes, effect) => effect
 
 /** Milliseconds, as a histogram from 0.05 ms to 30 s. */
-export const durationBoundaries = [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000]
+export const durationBoundaries = [
+  0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000
+]
 
 export const kvOperationDuration = (backend: string, operation: string): Metric.Histogram<number> =>
   Metric.withAttributes(

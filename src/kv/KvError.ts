@@ -3,8 +3,8 @@ import * as Schema from "effect/Schema"
 const id = (name: string) => `effect-seams/Kv/${name}`
 
 /**
- * The store cannot be reached, is locked by somebody else for too long, or did not answer in time. Nothing was written.
- * Transient: the same call may succeed later.
+ * The store cannot be reached, is locked by somebody else for too long, or did not answer in time. Nothing was written. The same
+ * call may succeed later, unless `lasting` says that the cause does not pass by itself (a closed layer, a damaged file).
  *
  * @since 0.1.0
  * @category errors
@@ -13,14 +13,16 @@ export class Unavailable extends Schema.TaggedError<Unavailable>(id("Unavailable
   backend: Schema.String,
   operation: Schema.String,
   detail: Schema.String,
-  cause: Schema.optional(Schema.Defect())
+  cause: Schema.optional(Schema.Defect()),
+  /** The cause does not pass by itself: retrying does not help. */
+  lasting: Schema.optional(Schema.Boolean)
 }) {
   override get message(): string {
-    return `${this.operation} failed, the ${this.backend} store is unavailable: ${this.detail}. Nothing was written; retry later.`
+    return `${this.operation} failed, nothing was written: ${this.detail} (${this.backend} store)${this.lasting === true ? "." : ". It may work when tried again later."}`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
-    return true
+    return this.lasting !== true
   }
 }
 
@@ -58,7 +60,7 @@ export class Unencodable extends Schema.TaggedError<Unencodable>(id("Unencodable
   detail: Schema.String
 }) {
   override get message(): string {
-    return `The value for key ${this.key} cannot be stored: at ${this.path}, ${this.detail}`
+    return `The value for key ${this.key} cannot be stored: at ${this.path}, ${this.detail}.`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
@@ -77,7 +79,7 @@ export class Undecodable extends Schema.TaggedError<Undecodable>(id("Undecodable
   detail: Schema.String
 }) {
   override get message(): string {
-    return `The stored value of key ${this.key} does not fit its schema: ${this.detail}. Read it raw with Kv.get to see it, or pass onInvalid: "skip" to list and watch.`
+    return `The stored value of key ${this.key} does not fit its schema: ${this.detail}. Read it raw with "get" of the Kv.Kv service to see it, or pass onInvalid: "skip" to list and watch.`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
@@ -86,17 +88,20 @@ export class Undecodable extends Schema.TaggedError<Undecodable>(id("Undecodable
 }
 
 /**
- * A key that is empty, holds a part that is not a key part, or a selector whose bounds lie outside its prefix.
+ * A key that is empty or holds a part that is not a key part, a selector whose bounds lie outside its prefix, or an unusable
+ * cursor or limit of a list.
  *
  * @since 0.1.0
  * @category errors
  */
 export class InvalidKey extends Schema.TaggedError<InvalidKey>(id("InvalidKey"))("InvalidKey", {
+  /** The key, or what was given for a cursor or a limit, as text. */
   key: Schema.String,
-  detail: Schema.String
+  detail: Schema.String,
+  what: Schema.optional(Schema.Literals(["key", "cursor", "limit"]))
 }) {
   override get message(): string {
-    return `${this.key} is not a usable key: ${this.detail}`
+    return `${this.key} is not a usable ${this.what ?? "key"}: ${this.detail}.`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
@@ -115,7 +120,7 @@ export class InvalidExpiry extends Schema.TaggedError<InvalidExpiry>(id("Invalid
   given: Schema.String
 }) {
   override get message(): string {
-    return `expireIn of key ${this.key} is ${this.given}: give a duration above zero ("Infinity" or nothing for an entry that stays)`
+    return `expireIn of key ${this.key} is ${this.given}: give a duration above zero ("Infinity" or nothing for an entry that stays).`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
@@ -143,7 +148,7 @@ export class NotACounter extends Schema.TaggedError<NotACounter>(id("NotACounter
 }
 
 /**
- * A counter would leave the range `0n .. 2^63-1`. The whole commit was refused.
+ * A counter would leave the range `0n .. 2^63-1`, or the operand lies outside it. The whole commit was refused.
  *
  * @since 0.1.0
  * @category errors
@@ -153,7 +158,7 @@ export class CounterOverflow extends Schema.TaggedError<CounterOverflow>(id("Cou
   detail: Schema.String
 }) {
   override get message(): string {
-    return `The counter ${this.key} would leave the range 0 to 2^63-1: ${this.detail}. Nothing of the commit was applied.`
+    return `Counter ${this.key} holds whole numbers from 0 to 2^63-1: ${this.detail}. Nothing of the commit was applied.`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
@@ -170,20 +175,22 @@ export class CounterOverflow extends Schema.TaggedError<CounterOverflow>(id("Cou
 export class TooLarge extends Schema.TaggedError<TooLarge>(id("TooLarge"))("TooLarge", {
   what: Schema.Literals(["key", "value", "commit", "checks", "mutations"]),
   key: Schema.optional(Schema.String),
-  actual: Schema.Number,
-  limit: Schema.Number
+  actual: Schema.Finite,
+  limit: Schema.Finite
 }) {
   override get message(): string {
-    const unit = this.what === "checks" || this.what === "mutations" ? this.what : "bytes"
-    const subject =
-      this.what === "key"
-        ? `Key ${this.key}`
-        : this.what === "value"
-          ? `The value of key ${this.key}`
-          : this.what === "commit"
-            ? "The commit"
-            : `The list of ${this.what}`
-    return `${subject} has ${this.actual} ${unit}; this store takes at most ${this.limit}. Split it, or keep large data elsewhere and store a reference.`
+    const most = `this store takes at most ${this.limit}`
+    switch (this.what) {
+      case "key":
+        return `Key ${this.key} has ${this.actual} bytes when packed; ${most}. Use shorter parts, for example a hash.`
+      case "value":
+        return `The value of key ${this.key} has ${this.actual} bytes; ${most}. Keep large data elsewhere and store a reference.`
+      case "commit":
+        return `The keys and values of the commit have ${this.actual} bytes; ${most}. Split it, if its parts may commit apart, or store references to large data.`
+      case "checks":
+      case "mutations":
+        return `The commit has ${this.actual} ${this.what}; ${most}. Split it, if its parts may commit apart.`
+    }
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
@@ -221,7 +228,7 @@ export class Unsupported extends Schema.TaggedError<Unsupported>(id("Unsupported
   detail: Schema.String
 }) {
   override get message(): string {
-    return `${this.feature} is not possible here: ${this.detail}`
+    return `${this.feature} is not possible here: ${this.detail}.`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
@@ -283,9 +290,9 @@ export class KvError extends Schema.TaggedError<KvError>(id("KvError"))("KvError
  * @category errors
  */
 export class Conflict extends Schema.TaggedError<Conflict>(id("Conflict"))("Conflict", {
-  failed: Schema.Array(Schema.Number)
+  failed: Schema.Array(Schema.Finite)
 }) {
   override get message(): string {
-    return `The commit was refused, nothing was written: check ${this.failed.join(", ")} no longer holds. Read the entries again and decide again (Kv.transact and update do that).`
+    return `The commit was refused, nothing was written: ${this.failed.length === 1 ? "check" : "checks"} ${this.failed.join(", ")} (counted from 0, checks only) no longer held. Read the entries again and decide again (Kv.transact and update do that).`
   }
 }

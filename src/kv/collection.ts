@@ -62,9 +62,7 @@ export interface Collection<in out KS extends Schema.Constraint, in out S extend
   readonly at: (key: KS["Type"]) => Key
   /** The collection's key of an absolute key; `None` for a key of another collection. */
   readonly keyOf: (key: Key) => Option.Option<KS["Type"]>
-  readonly get: (
-    key: KS["Type"]
-  ) => Effect.Effect<Option.Option<Entry<S["Type"]>>, KvError, I | S["DecodingServices"]>
+  readonly get: (key: KS["Type"]) => Effect.Effect<Option.Option<Entry<S["Type"]>>, KvError, I | S["DecodingServices"]>
   readonly getMany: (
     keys: ReadonlyArray<KS["Type"]>
   ) => Effect.Effect<ReadonlyArray<Option.Option<Entry<S["Type"]>>>, KvError, I | S["DecodingServices"]>
@@ -83,11 +81,7 @@ export interface Collection<in out KS extends Schema.Constraint, in out S extend
     key: KS["Type"],
     f: (old: Option.Option<S["Type"]>) => Effect.Effect<S["~type.make.in"], E, R>,
     options?: SetOptions
-  ) => Effect.Effect<
-    Entry<S["Type"]>,
-    KvError | Conflict | E,
-    I | R | S["DecodingServices"] | S["EncodingServices"]
-  >
+  ) => Effect.Effect<Entry<S["Type"]>, KvError | Conflict | E, I | R | S["DecodingServices"] | S["EncodingServices"]>
   readonly list: (
     options?: CollectionListOptions<KS["Type"]>
   ) => Stream.Stream<Entry<S["Type"]>, KvError, I | S["DecodingServices"]>
@@ -173,12 +167,13 @@ export const collection = <S extends Schema.Top, KS extends Schema.Constraint = 
     onInvalid === "skip"
       ? (entry) =>
           Effect.catch(Effect.asSome(decodeEntry(entry)), (error) =>
-            Effect.as(Effect.logWarning("effect-seams: an entry was left out (onInvalid: skip)", error.message), Option.none())
+            Effect.as(
+              Effect.logWarning("effect-seams: an entry was left out (onInvalid: skip)", error.message),
+              Option.none()
+            )
           )
       : (entry) => Effect.asSome(decodeEntry(entry))
 
-  const unencodable = (key: Key, detail: string) =>
-    new KvError({ reason: new Unencodable({ key: formatKey(key), path: "$", detail }) })
   const encodeStep = (
     absolute: Key,
     value: S["~type.make.in"],
@@ -208,7 +203,12 @@ export const collection = <S extends Schema.Top, KS extends Schema.Constraint = 
     )
 
   const get = (key: K) =>
-    Effect.flatMap(store, (kv) => Effect.flatMap(Effect.suspend(() => kv.get(at(key))), decodeOption))
+    Effect.flatMap(store, (kv) =>
+      Effect.flatMap(
+        Effect.suspend(() => kv.get(at(key))),
+        decodeOption
+      )
+    )
 
   const update: Collection<KS, S, I>["update"] = (key, f, setOptions) =>
     transact(
@@ -250,7 +250,10 @@ export const collection = <S extends Schema.Top, KS extends Schema.Constraint = 
     return changes.pipe(
       Stream.mapEffect((change): Effect.Effect<Option.Option<Change<A>>, KvError, S["DecodingServices"]> =>
         change._tag === "Put"
-          ? Effect.map(decodeOne(change.entry), Option.map((entry) => ({ _tag: "Put", entry }) as const))
+          ? Effect.map(
+              decodeOne(change.entry),
+              Option.map((entry) => ({ _tag: "Put", entry }) as const)
+            )
           : Effect.succeedSome(change)
       ),
       Stream.filter(Option.isSome),
@@ -265,7 +268,10 @@ export const collection = <S extends Schema.Top, KS extends Schema.Constraint = 
     get,
     getMany: (keys) =>
       Effect.flatMap(store, (kv) =>
-        Effect.flatMap(Effect.suspend(() => kv.getMany(keys.map(at))), (found) => Effect.forEach(found, decodeOption))
+        Effect.flatMap(
+          Effect.suspend(() => kv.getMany(keys.map(at))),
+          (found) => Effect.forEach(found, decodeOption)
+        )
       ),
     has: (key) => Effect.flatMap(store, (kv) => Effect.suspend(() => kv.has(at(key)))),
     set,
@@ -303,8 +309,10 @@ export const collection = <S extends Schema.Top, KS extends Schema.Constraint = 
   }
 }
 
+const unencodable = (key: Key, detail: string) =>
+  new KvError({ reason: new Unencodable({ key: formatKey(key), path: "$", detail }) })
+
 const samePart = (a: KeyPart, b: KeyPart | undefined): boolean =>
   a instanceof Uint8Array
     ? b instanceof Uint8Array && a.length === b.length && a.every((byte, i) => byte === b[i])
     : a === b
-

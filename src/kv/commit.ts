@@ -7,7 +7,16 @@ import * as Schedule from "effect/Schedule"
 import { ClaimLost } from "../internal/claimLost.ts"
 import { describeInput, durationMillis } from "../internal/durationMillis.ts"
 import type { Commit, CommitOutcome, Driver, Mutation } from "./driver.ts"
-import { CommitUnknown, Conflict, CounterOverflow, InvalidExpiry, KvError, TooLarge, Unavailable, Unsupported } from "./KvError.ts"
+import {
+  CommitUnknown,
+  Conflict,
+  CounterOverflow,
+  InvalidExpiry,
+  KvError,
+  TooLarge,
+  Unavailable,
+  Unsupported
+} from "./KvError.ts"
 import { packKey } from "./list.ts"
 import type { Key, SetOptions, Versionstamp } from "./model.ts"
 import type { Step } from "./op.ts"
@@ -48,7 +57,9 @@ export const makeCommit = (
   const settleUnknown = (commitId: string, error: KvError): Effect.Effect<CommitOutcome, KvError> =>
     driver.outcome(commitId).pipe(
       Effect.retry({
-        schedule: Schedule.min([Schedule.exponential("20 millis"), Schedule.spaced("500 millis")]).pipe(Schedule.jittered),
+        schedule: Schedule.min([Schedule.exponential("20 millis"), Schedule.spaced("500 millis")]).pipe(
+          Schedule.jittered
+        ),
         while: (failure) => failure.isRetryable
       }),
       Effect.timeoutOrElse({ duration: outcomeLimit, orElse: () => Effect.fail(error) }),
@@ -128,7 +139,7 @@ const build = (driver: Driver, id: string, steps: ReadonlyArray<Step>): Commit |
         return new KvError({
           reason: new CounterOverflow({
             key: formatKey(step.key),
-            detail: `the operand of ${step._tag.toLowerCase()} is ${String(step.operand)}, it must be a bigint from 0n to 2n ** 63n - 1n`
+            detail: `the operand of ${step._tag.toLowerCase()} is ${typeof step.operand === "bigint" ? `${step.operand}n` : `the ${typeof step.operand} ${String(step.operand)}`}, give a bigint of that range`
           })
         })
       mutations.push({ _tag: step._tag, key, operand: step.operand })
@@ -148,7 +159,7 @@ const noSharedQueue = (driver: Driver): KvError =>
   new KvError({
     reason: new Unsupported({
       feature: "An enqueue or ack step in a commit",
-      detail: `this ${driver.capabilities.backend} Kv shares no store with a queue. Provide both seams with one room's "layer" (memory, sqlite, postgres, redis), or wrap the step in Kv.outbox`
+      detail: `this ${driver.capabilities.backend} Kv shares no store with a queue. Provide both seams with the "layer" of one room, or wrap the step in Kv.outbox`
     })
   })
 

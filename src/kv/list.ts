@@ -5,11 +5,11 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { Packed } from "../internal/keyCodec.ts"
-import { isKeyProblem, pack, packPrefix, prefixRange } from "../internal/keyCodec.ts"
+import { isKeyProblem, maxPackedSize, pack, packPrefix, prefixRange } from "../internal/keyCodec.ts"
 import type { Driver, Range } from "./driver.ts"
-import { InvalidKey, KvError } from "./KvError.ts"
+import { InvalidKey, KvError, TooLarge } from "./KvError.ts"
 import type { Entry, Key, KeyPart, ListOptions, Page, PageCursor, Selector } from "./model.ts"
-import { decodeEntry, formatKey } from "./value.ts"
+import { decodeEntry, formatKey, utf8Length } from "./value.ts"
 
 const streamPageSize = 256
 const defaultPageLimit = 100
@@ -20,15 +20,35 @@ export interface Reading {
 }
 
 const invalid = (key: ReadonlyArray<KeyPart>, detail: string): KvError =>
-  new KvError({ reason: new InvalidKey({ key: formatKey(Array.isArray(key) ? key : [key as unknown as KeyPart]), detail }) })
+  new KvError({
+    reason: new InvalidKey({
+      key: Array.isArray(key) ? formatKey(key) : String(key),
+      detail: detail.replace(/\.$/, "")
+    })
+  })
+const invalidOption = (what: "cursor" | "limit", given: unknown, detail: string): KvError =>
+  new KvError({ reason: new InvalidKey({ what, key: JSON.stringify(given) ?? String(given), detail }) })
 
 const notAnArray = 'a key is an array of parts, as in ["users", "alice"]'
 
 export const packKey = (key: Key): Packed | KvError => {
   if (!Array.isArray(key)) return invalid(key, notAnArray)
   const packed = pack(key)
-  return isKeyProblem(packed) ? invalid(key, packed.detail) : packed
+  if (!isKeyProblem(packed)) return packed
+  return packed.tooLong
+    ? new KvError({
+        reason: new TooLarge({ what: "key", key: formatKey(key), actual: sizeAtLeast(key), limit: maxPackedSize })
+      })
+    : invalid(key, packed.detail)
 }
+
+/** Without the escapes of NUL bytes. */
+const sizeAtLeast = (key: Key): number =>
+  key.reduce<number>(
+    (sum, part) =>
+      sum + (typeof part === "string" ? utf8Length(part) + 2 : part instanceof Uint8Array ? part.length + 2 : 9),
+    0
+  )
 
 /** The range of packed keys a selector means. */
 export const rangeOf = (selector: Selector): Range | KvError => {
@@ -60,7 +80,10 @@ export const rangeOf = (selector: Selector): Range | KvError => {
 }
 
 const outside = (name: string, bound: Key, prefix: ReadonlyArray<KeyPart>): KvError =>
-  invalid(bound, `as "${name}" it lies outside the prefix ${formatKey(prefix)}; bounds beside a prefix are whole keys that begin with it`)
+  invalid(
+    bound,
+    `as "${name}" it lies outside the prefix ${formatKey(prefix)}; bounds beside a prefix are whole keys that begin with it`
+  )
 
 /** The smallest packed key behind this one. */
 export const successor = (key: Packed): Packed => `${key}\u0000` as Packed
@@ -73,9 +96,9 @@ const encodeCursor = (key: Packed, reverse: boolean): PageCursor => {
 
 const decodeCursor = (cursor: PageCursor, reverse: boolean): Packed | KvError => {
   if (typeof cursor !== "string" || !/^[rf]([0-9a-f]{2})+$/.test(cursor))
-    return invalid([String(cursor)], "as a cursor it was not made by page")
+    return invalidOption("cursor", cursor, "it was not made by page")
   if ((cursor[0] === "r") !== reverse)
-    return invalid([cursor], `as a cursor it belongs to a list with reverse: ${cursor[0] === "r"}`)
+    return invalidOption("cursor", cursor, `it belongs to a list with reverse: ${cursor[0] === "r"}`)
   let key = ""
   for (let i = 1; i < cursor.length; i += 2) key += String.fromCharCode(Number.parseInt(cursor.slice(i, i + 2), 16))
   return key as Packed
@@ -90,7 +113,7 @@ const begin = (selector: Selector, options: ListOptions | undefined, limit: numb
   const range = rangeOf(selector)
   if (range instanceof KvError) return range
   if (!(limit >= 0) || (Number.isFinite(limit) && !Number.isInteger(limit)))
-    return invalid(["limit"], `the limit of a list is ${limit}; give a whole number from 0`)
+    return invalidOption("limit", limit, "give a whole number from 0")
   if (options?.cursor === undefined) return { range, left: limit }
   const reverse = options.reverse === true
   const after = decodeCursor(options.cursor, reverse)
@@ -106,7 +129,8 @@ const begin = (selector: Selector, options: ListOptions | undefined, limit: numb
 const readPage = (reading: Reading, rest: Rest, size: number, reverse: boolean) =>
   Effect.gen(function* () {
     const limit = Math.min(size, rest.left)
-    if (limit <= 0 || rest.range.start >= rest.range.end) return { entries: [], next: Option.none<Rest>(), last: undefined }
+    if (limit <= 0 || rest.range.start >= rest.range.end)
+      return { entries: [], next: Option.none<Rest>(), last: undefined }
     // One entry more than asked for tells whether anything is left.
     const { entries: found } = yield* reading.bounded(
       "list",

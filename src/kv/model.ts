@@ -32,7 +32,8 @@ export type Cursor = string & { readonly "~effect-seams/Kv/Cursor": true }
 export type PageCursor = string & { readonly "~effect-seams/Kv/PageCursor": true }
 
 /**
- * What the raw service stores and gives back: JSON, bytes, and counters (`bigint`, written by `sum`, `min` and `max` only).
+ * What the raw service stores and gives back: JSON, bytes, and counters (`bigint`, written by `sum`, `min` and `max` only). The
+ * number -0 becomes 0, in values as in keys.
  *
  * @since 0.1.0
  * @category models
@@ -143,6 +144,8 @@ export interface WatchOptions {
 
 /**
  * What to do with a stored value that does not decode: fail the stream (default), or log a warning and leave it out.
+ *
+ * Gotcha: a watcher that skips keeps showing the last value of the key that did decode.
  *
  * @since 0.1.0
  * @category options

@@ -1,5 +1,5 @@
 import type * as Context from "effect/Context"
-import * as Effect from "effect/Effect"
+import type * as Effect from "effect/Effect"
 import * as Effectable from "effect/Effectable"
 import * as Option from "effect/Option"
 import type { Publication } from "../internal/envelope.ts"

@@ -172,9 +172,7 @@ export const outboxPrefix = "~effect-seams/outbox"
  * @since 0.1.0
  * @category mutations
  */
-export const outbox = <A, E, R, Alone, Within>(
-  enqueue: Op<A, E, R, Alone, Within>
-): Op<Versionstamp, E | KvError, R> =>
+export const outbox = <A, E, R, Alone, Within>(enqueue: Op<A, E, R, Alone, Within>): Op<Versionstamp, E | KvError, R> =>
   kvOp(
     Kv,
     Effect.flatMap(enqueue["~steps"], (steps): Effect.Effect<ReadonlyArray<Step>, KvError> => {
@@ -182,7 +180,9 @@ export const outbox = <A, E, R, Alone, Within>(
       for (const step of steps) {
         if (step._tag !== "Enqueue") {
           const detail = "Kv.outbox takes what enqueue or enqueueAll of a queue definition returned"
-          return Effect.fail(new KvError({ reason: new Unsupported({ feature: `An outbox of a ${step._tag}`, detail }) }))
+          return Effect.fail(
+            new KvError({ reason: new Unsupported({ feature: `An outbox of a ${step._tag}`, detail }) })
+          )
         }
         const { message, ...when } = step.publication
         const text = JSON.stringify({ ...when, message: encodeEnvelope(message) })

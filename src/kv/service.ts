@@ -1,7 +1,7 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { ClaimLost } from "../internal/claimLost.ts"
@@ -60,14 +60,9 @@ export interface Service {
   /** The current state of these keys, then their changes. */
   readonly watch: (keys: ReadonlyArray<Key>, options?: WatchOptions) => Stream.Stream<Change, KvError>
   /** The current state of all keys below a prefix, then their changes, new keys included. */
-  readonly watchPrefix: (
-    prefix: ReadonlyArray<KeyPart>,
-    options?: WatchOptions
-  ) => Stream.Stream<Change, KvError>
+  readonly watchPrefix: (prefix: ReadonlyArray<KeyPart>, options?: WatchOptions) => Stream.Stream<Change, KvError>
   /** What `Kv.atomic` calls: all steps or none. */
-  readonly commit: (
-    steps: ReadonlyArray<Step>
-  ) => Effect.Effect<Versionstamp, KvError | Conflict | ClaimLost>
+  readonly commit: (steps: ReadonlyArray<Step>) => Effect.Effect<Versionstamp, KvError | Conflict | ClaimLost>
 }
 
 /**
@@ -143,16 +138,13 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
       }
       return bounded("getMany", driver.getMany(packed))
     }
-    const decodeOptional = (stored: Stored | undefined): Effect.Effect<Option.Option<Entry>, KvError> => {
-      if (stored === undefined) return Effect.succeedNone
-      const entry = decodeEntry(stored)
-      return entry instanceof KvError ? Effect.fail(entry) : Effect.succeed(Option.some(entry))
-    }
     const commit = (steps: ReadonlyArray<Step>) => commitOf(steps)
     // Without checks and acks a commit has no other failures.
     const blind = (step: Step) => commitOf([step]) as Effect.Effect<Versionstamp, KvError>
     const read = { driver, bounded }
-    const watching = { driver, health, seen: sweeper.expiresAt }
+    let open = true
+    yield* Effect.addFinalizer(() => Effect.sync(() => void (open = false)))
+    const watching = { driver: boundedReads(driver, bounded), health, seen: sweeper.expiresAt, isOpen: () => open }
 
     return {
       capabilities: driver.capabilities,
@@ -182,5 +174,27 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
       commit: (steps) => committing(commit(steps))
     }
   })
+
+const decodeOptional = (stored: Stored | undefined): Effect.Effect<Option.Option<Entry>, KvError> => {
+  if (stored === undefined) return Effect.succeedNone
+  const entry = decodeEntry(stored)
+  return entry instanceof KvError ? Effect.fail(entry) : Effect.succeedSome(entry)
+}
+
+/** What a watch reads is bounded as every read is; only `grown` may wait, since a store may be quiet for long. */
+const boundedReads = (
+  driver: Driver,
+  bounded: <A>(operation: string, effect: Effect.Effect<A, KvError>) => Effect.Effect<A, KvError>
+): Driver => ({
+  ...driver,
+  getMany: (keys) => bounded("watch", driver.getMany(keys)),
+  list: (range, options) => bounded("watch", driver.list(range, options)),
+  log: {
+    ...driver.log,
+    head: bounded("watch", driver.log.head),
+    read: (options) => bounded("watch", driver.log.read(options)),
+    locate: (versionstamp) => bounded("watch", driver.log.locate(versionstamp))
+  }
+})
 
 type Measured = <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>

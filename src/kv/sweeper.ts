@@ -24,10 +24,7 @@ export interface Sweeper {
   readonly expiresAt: (time: number) => void
 }
 
-export const forkSweeper = (
-  driver: Driver,
-  health: HealthRegistry
-): Effect.Effect<Sweeper, never, Scope.Scope> =>
+export const forkSweeper = (driver: Driver, health: HealthRegistry): Effect.Effect<Sweeper, never, Scope.Scope> =>
   Effect.gen(function* () {
     const earlier = yield* Latch.make(false)
     let deadline = Number.POSITIVE_INFINITY
@@ -36,7 +33,7 @@ export const forkSweeper = (
     const wait = Effect.gen(function* () {
       if (deadline === Number.POSITIVE_INFINITY && !driver.capabilities.shared) return yield* earlier.await
       const left = Math.max(0, deadline - (yield* driver.now))
-      yield* Effect.raceFirst(Effect.sleep(Math.min(left, longest)), earlier.await)
+      yield* Effect.timeoutOption(earlier.await, Math.min(left, longest))
     })
 
     yield* background("kv sweeper", health, (part) =>

@@ -32,7 +32,7 @@ export const formatPacked = (packed: Packed): string => {
 }
 
 export const encodeValue = (key: Key, value: unknown): StoredValue | KvError => {
-  if (value instanceof Uint8Array) return { _tag: "Bytes", bytes: value.slice() }
+  if (value instanceof Uint8Array) return { _tag: "Bytes", bytes: new Uint8Array(value) }
   const problem = jsonProblem(value, "$", 0)
   if (problem !== undefined) return new KvError({ reason: new Unencodable({ key: formatKey(key), ...problem }) })
   return { _tag: "Json", text: JSON.stringify(value) }
@@ -62,7 +62,8 @@ const jsonProblem = (value: unknown, path: string, depth: number): JsonProblem |
 }
 
 const objectProblem = (value: object, path: string, depth: number): JsonProblem | undefined => {
-  if (depth >= maxDepth) return { path: path.slice(0, 80), detail: `it is nested deeper than ${maxDepth} levels, or refers to itself` }
+  if (depth >= maxDepth)
+    return { path: path.slice(0, 80), detail: `it is nested deeper than ${maxDepth} levels, or refers to itself` }
   if (Array.isArray(value)) {
     for (let i = 0; i < value.length; i++) {
       const problem = jsonProblem(value[i], `${path}[${i}]`, depth + 1)

@@ -25,7 +25,9 @@ const pageSize = 256
 /** A quiet watch hands out a fresh cursor after this many changes of other keys, or after this long. */
 const progressWakes = 64
 const progressMillis = 10_000
-const reconnect = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")]).pipe(Schedule.jittered)
+const reconnect = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")]).pipe(
+  Schedule.jittered
+)
 
 /** A page of the initial state: all keys up to `upto`, as they were at `at`. */
 interface Shown {
@@ -68,6 +70,8 @@ export interface Watching {
   readonly health: HealthRegistry
   /** Told of the deadline of every entry that is reported, so that its expiry is not left to the slow poll. */
   readonly seen: (expiresAt: number) => void
+  /** False once the scope of the service is closed: an outage is then not waited out, since it has no end. */
+  readonly isOpen: () => boolean
 }
 
 export const watchKeys = (
@@ -167,7 +171,7 @@ const follow = (
   }))
 
 const watch = (
-  { driver, health, seen }: Watching,
+  { driver, health, isOpen, seen }: Watching,
   options: WatchOptions | undefined,
   target: Target
 ): Stream.Stream<Change, KvError> => {
@@ -191,7 +195,10 @@ const watch = (
       case "Start":
         return start
       case "Restart":
-        return Effect.map(driver.log.head, (head) => [[{ _tag: "Reset" }], Option.some(listing(head, target.first))] as const)
+        return Effect.map(
+          driver.log.head,
+          (head) => [[{ _tag: "Reset" }], Option.some(listing(head, target.first))] as const
+        )
       case "Listing":
         return target.initial(driver, state)
       case "Following":
@@ -202,7 +209,7 @@ const watch = (
   const patient = (part: PartHandle) => (state: State) =>
     step(state).pipe(
       Effect.tapError((error) => (error.isRetryable ? part.down(error.message) : Effect.void)),
-      Effect.retry({ schedule: reconnect, while: (error) => error.isRetryable }),
+      Effect.retry({ schedule: reconnect, while: (error) => error.isRetryable && isOpen() }),
       Effect.tap(([changes]) => {
         for (const change of changes)
           if (change._tag === "Put" && Option.isSome(change.entry.expiresAt)) seen(change.entry.expiresAt.value)
@@ -211,7 +218,9 @@ const watch = (
     )
 
   return Stream.unwrap(
-    Effect.map(health.part("kv watcher"), (part) => Stream.paginate<State, Change, KvError>({ _tag: "Start" }, patient(part)))
+    Effect.map(health.part("kv watcher"), (part) =>
+      Stream.paginate<State, Change, KvError>({ _tag: "Start" }, patient(part))
+    )
   )
 }
 
@@ -221,12 +230,11 @@ const resolveSince = (driver: Driver, since: Cursor | Versionstamp): Effect.Effe
   // A cursor holds a dot, a versionstamp is hexadecimal only.
   since.includes(".")
     ? Effect.succeed(since as Cursor)
-    : Effect.flatMap(driver.log.locate(since as Versionstamp), (cursor) =>
-        cursor === undefined
-          ? Effect.fail(
-              new KvError({ reason: new Compacted({ detail: `the change log does not know the versionstamp ${since}` }) })
-            )
-          : Effect.succeed(cursor)
+    : Effect.filterOrFail(
+        driver.log.locate(since as Versionstamp),
+        (cursor) => cursor !== undefined,
+        () =>
+          new KvError({ reason: new Compacted({ detail: `the change log does not know the versionstamp ${since}` }) })
       )
 
 /** Reads on, and waits when there is nothing to tell. */
@@ -267,8 +275,7 @@ const advance = (driver: Driver, watched: Watched, from: Following): Effect.Effe
   })
 
 const changeOf = (line: LogLine): Effect.Effect<Change | undefined, KvError> => {
-  if (line.op === "put")
-    return line.entry?.versionstamp === line.versionstamp ? put(line.entry) : Effect.undefined
+  if (line.op === "put") return line.entry?.versionstamp === line.versionstamp ? put(line.entry) : Effect.undefined
   if (line.entry !== undefined) return Effect.undefined
   const key = unpack(line.key)
   if (isKeyProblem(key))

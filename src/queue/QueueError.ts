@@ -7,7 +7,7 @@ const id = (name: string) => `effect-seams/Queue/${name}`
 
 /**
  * The queue's server or file cannot be reached, is locked for too long, or did not answer in time. Nothing was enqueued or
- * settled. Transient: the same call may succeed later.
+ * settled. The same call may succeed later, unless `lasting` says that the cause does not pass by itself.
  *
  * @since 0.1.0
  * @category errors
@@ -16,14 +16,16 @@ export class Unavailable extends Schema.TaggedError<Unavailable>(id("Unavailable
   backend: Schema.String,
   operation: Schema.String,
   detail: Schema.String,
-  cause: Schema.optional(Schema.Defect())
+  cause: Schema.optional(Schema.Defect()),
+  /** The cause does not pass by itself: retrying does not help. */
+  lasting: Schema.optional(Schema.Boolean)
 }) {
   override get message(): string {
-    return `${this.operation} failed, the ${this.backend} queue is unavailable: ${this.detail}. Nothing was changed; retry later.`
+    return `${this.operation} failed, nothing was changed: ${this.detail} (${this.backend} queue)${this.lasting === true ? "." : ". It may work when tried again later."}`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
-    return true
+    return this.lasting !== true
   }
 }
 
@@ -41,7 +43,7 @@ export class EnqueueUnknown extends Schema.TaggedError<EnqueueUnknown>(id("Enque
   cause: Schema.optional(Schema.Defect())
 }) {
   override get message(): string {
-    return `It is unknown whether ${this.ids.length} message(s) of queue "${this.queue}" were accepted: ${this.detail}. Enqueue them again with the same ids (${this.ids.slice(0, 3).join(", ")}${this.ids.length > 3 ? ", ..." : ""}); what had been accepted is not added twice.`
+    return `It is unknown whether ${this.ids.length} message(s) of queue "${this.queue}" were accepted: ${this.detail}. Enqueue them again within five minutes with the same ids, given as option "id" (${this.ids.slice(0, 3).join(", ")}${this.ids.length > 3 ? ", ..." : ""}); what had been accepted is not added twice.`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
@@ -57,7 +59,12 @@ export class EnqueueUnknown extends Schema.TaggedError<EnqueueUnknown>(id("Enque
  */
 export class PartiallyEnqueued extends Schema.TaggedError<PartiallyEnqueued>(id("PartiallyEnqueued"))(
   "PartiallyEnqueued",
-  { queue: Schema.String, accepted: Schema.Array(Schema.String), rejected: Schema.Array(Schema.String), detail: Schema.String }
+  {
+    queue: Schema.String,
+    accepted: Schema.Array(Schema.String),
+    rejected: Schema.Array(Schema.String),
+    detail: Schema.String
+  }
 ) {
   override get message(): string {
     return `Of a batch for queue "${this.queue}" ${this.accepted.length} message(s) were accepted and ${this.rejected.length} were not: ${this.detail}. Enqueue the rejected ones again.`
@@ -80,7 +87,7 @@ export class Unencodable extends Schema.TaggedError<Unencodable>(id("Unencodable
   detail: Schema.String
 }) {
   override get message(): string {
-    return `A message for queue "${this.queue}"${this.name === "" ? "" : ` (${this.name})`} cannot be enqueued: ${this.detail}`
+    return `A message for queue "${this.queue}"${this.name === "" ? "" : ` (${this.name})`} cannot be enqueued: ${this.detail}.`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
@@ -100,7 +107,7 @@ export class Undecodable extends Schema.TaggedError<Undecodable>(id("Undecodable
   detail: Schema.String
 }) {
   override get message(): string {
-    return `Message ${this.id} of queue "${this.queue}" does not fit its definition: ${this.detail}`
+    return `Message ${this.id} of queue "${this.queue}" cannot be read: ${this.detail}. Upgrade the process that reads it, or remove the message.`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
@@ -116,8 +123,8 @@ export class Undecodable extends Schema.TaggedError<Undecodable>(id("Undecodable
  */
 export class TooLarge extends Schema.TaggedError<TooLarge>(id("TooLarge"))("TooLarge", {
   queue: Schema.String,
-  actual: Schema.Number,
-  limit: Schema.Number
+  actual: Schema.Finite,
+  limit: Schema.Finite
 }) {
   override get message(): string {
     return `A message for queue "${this.queue}" has ${this.actual} bytes; this backend takes at most ${this.limit}. Keep large data elsewhere and enqueue a reference.`
@@ -140,7 +147,7 @@ export class Unsupported extends Schema.TaggedError<Unsupported>(id("Unsupported
   detail: Schema.String
 }) {
   override get message(): string {
-    return `${this.feature} is not possible on the ${this.backend} queue: ${this.detail}`
+    return `${this.feature} is not possible on the ${this.backend} queue: ${this.detail}.`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
@@ -159,7 +166,7 @@ export class InvalidName extends Schema.TaggedError<InvalidName>(id("InvalidName
   detail: Schema.String
 }) {
   override get message(): string {
-    return `${JSON.stringify(this.name)} is not a usable queue name: ${this.detail}`
+    return `${JSON.stringify(this.name)} is not a usable queue name: ${this.detail}.`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {

@@ -44,10 +44,7 @@ interface Batch {
  * A worker whose handlers meet in a batch. The first member opens it, waits until it is full or `within` is over, and runs the
  * handler for all; each member ends as that run ends. When members are interrupted (timeout, drain) the run is, with the last.
  */
-export const startBatchWorker = (
-  spec: BatchSpec,
-  service: Service
-): Effect.Effect<void, QueueError, Scope.Scope> =>
+export const startBatchWorker = (spec: BatchSpec, service: Service): Effect.Effect<void, QueueError, Scope.Scope> =>
   Effect.suspend(() => {
     const { size, within = "50 millis", concurrency = 1, ...options } = spec.options
     if (!Number.isSafeInteger(size) || size < 1)

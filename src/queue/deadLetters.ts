@@ -18,9 +18,7 @@ const pageSize = 100
  */
 export interface DeadLetterOperations<out A, out R, out I> {
   /** Oldest first, read page by page as the stream is pulled. */
-  readonly list: (options?: {
-    readonly limit?: number | undefined
-  }) => Stream.Stream<DeadLetter<A>, QueueError, I | R>
+  readonly list: (options?: { readonly limit?: number | undefined }) => Stream.Stream<DeadLetter<A>, QueueError, I | R>
   /** One page (default 100 letters) and the cursor of the next, `None` when nothing is left. */
   readonly page: (options?: {
     readonly limit?: number | undefined
@@ -40,6 +38,9 @@ export interface DeadLetterOperations<out A, out R, out I> {
   readonly purge: (ids: string | ReadonlyArray<string>) => Effect.Effect<number, QueueError, I>
   readonly count: Effect.Effect<number, QueueError, I>
 }
+
+const chosen = (ids: string | ReadonlyArray<string>): "all" | ReadonlyArray<string> =>
+  typeof ids !== "string" ? ids : ids === "all" ? "all" : [ids]
 
 export const deadLetterOperations = (
   queue: string,
@@ -76,7 +77,6 @@ export const deadLetterOperations = (
         }))
       )
     )
-  const chosen = (ids: string | ReadonlyArray<string>) => (typeof ids === "string" && ids !== "all" ? [ids] : ids) as "all" | ReadonlyArray<string>
 
   return {
     list: (options) => {

@@ -125,10 +125,7 @@ export interface Single<X extends { readonly payload: Schema.Top }, I = Queue> e
   ) => Op<ReadonlyArray<Enqueued>, QueueError, Payload<X>["EncodingServices"], I, Kv | SharedQueue>
   /** A Layer that works the queue while it is provided. Closing it drains. */
   readonly worker: <E, R>(
-    handler: (
-      payload: Payload<X>["Type"],
-      delivery: Delivery<Payload<X>["Type"]>
-    ) => Effect.Effect<Ok<X>, E, R>,
+    handler: (payload: Payload<X>["Type"], delivery: Delivery<Payload<X>["Type"]>) => Effect.Effect<Ok<X>, E, R>,
     options?: WorkerOptions<E>
   ) => Layer.Layer<never, QueueError, I | Payload<X>["DecodingServices"] | OkServices<X> | Exclude<R, Ambient>>
 }
@@ -225,7 +222,13 @@ export const define: {
       const detail = `the definition has no message of this name, it has ${Array.from(codecs.keys()).join(", ")}`
       return Effect.fail(new QueueError({ reason: new Unencodable({ queue: name, name: kind, detail }) }))
     }
-    const request: EncodeRequest = { queue: name, codec, defaults: options, schemaVersion: options.schemaVersion, nextId }
+    const request: EncodeRequest = {
+      queue: name,
+      codec,
+      defaults: options,
+      schemaVersion: options.schemaVersion,
+      nextId
+    }
     return encodePublication(request, payload, enqueueOptions)
   }
 
@@ -295,7 +298,10 @@ export const define: {
           : (kind) => (Object.hasOwn(handlers, kind) ? handlers[kind] : undefined),
         workerOptions
       ),
-    workerBatch: (handler: (deliveries: ReadonlyArray<Delivery<any>>) => Effect.Effect<unknown, any, any>, batch: BatchOptions<any>) =>
+    workerBatch: (
+      handler: (deliveries: ReadonlyArray<Delivery<any>>) => Effect.Effect<unknown, any, any>,
+      batch: BatchOptions<any>
+    ) =>
       Layer.effectDiscard(
         Effect.flatMap(store, (queue) =>
           startBatchWorker({ queue: name, codecs, retry: options.retry, handler, options: batch }, queue)

@@ -99,8 +99,8 @@ export interface ClaimRequest {
 }
 
 /**
- * One worker's line to a queue, for the life of a scope. Closing the scope releases every claim it still holds without
- * counting it.
+ * One worker's line to a queue, for the life of a scope. The policy settles what it can before it closes the scope; a claim that
+ * is still held then belongs to a handler that does not end, and closing leaves it to its lease instead of releasing it early.
  *
  * @since 0.1.0
  * @category drivers

@@ -24,6 +24,8 @@ export interface MessageCodec {
   readonly encodeSuccess: ((value: unknown) => Effect.Effect<string, string>) | undefined
 }
 
+const messageOf = (error: Schema.SchemaError): string => error.message
+
 /** The coding of one kind of message. The requirements of its schemas flow through the definition's types. */
 export const messageCodec = (
   name: string,
@@ -41,7 +43,6 @@ export const messageCodec = (
       : Schema.encodeEffect(
           Schema.fromJsonString(Schema.toCodecJson(success)) as unknown as Schema.Codec<unknown, string>
         )
-  const messageOf = (error: Schema.SchemaError) => error.message
   return {
     name,
     encode: (input) =>
@@ -52,8 +53,7 @@ export const messageCodec = (
         )
       ),
     decode: (text) => Effect.mapError(decodeText(text), messageOf),
-    encodeSuccess:
-      encodeSuccess === undefined ? undefined : (value) => Effect.mapError(encodeSuccess(value), messageOf)
+    encodeSuccess: encodeSuccess === undefined ? undefined : (value) => Effect.mapError(encodeSuccess(value), messageOf)
   }
 }
 
@@ -86,18 +86,26 @@ export const encodePublication = (
         const ms = durationMillis(value)
         return ms !== undefined && Number.isFinite(ms) && ms >= least
           ? Effect.succeed(ms)
-          : Effect.fail(bad(`${name} is ${describeInput(value)}; give a finite duration ${least > 0 ? "above zero" : "from zero"}`))
+          : Effect.fail(
+              bad(
+                `${name} is ${describeInput(value)}; give a finite duration ${least > 0 ? "above zero" : "from zero"}`
+              )
+            )
       })
 
     const at = options?.at === undefined ? undefined : DateTime.make(options.at)
-    if (at !== undefined && Option.isNone(at)) return yield* bad(`at is ${describeInput(options?.at)}, which is no instant`)
+    if (at !== undefined && Option.isNone(at))
+      return yield* bad(
+        `at is ${describeInput(options?.at)}, which is no instant; give a DateTime, a Date, milliseconds since the epoch or an ISO 8601 text`
+      )
     if (options?.at !== undefined && options.delay !== undefined)
       return yield* bad("delay and at exclude each other; give one of them")
     const delay = at === undefined ? yield* millis("delay", given("delay"), 0) : undefined
     const ttl = yield* millis("ttl", given("ttl"), Number.MIN_VALUE)
     const timeout = yield* millis("timeout", given("timeout"), Number.MIN_VALUE)
     const priority = given("priority") ?? 0
-    if (!Number.isSafeInteger(priority)) return yield* bad(`priority is ${describeInput(priority)}; give a whole number`)
+    if (!Number.isSafeInteger(priority))
+      return yield* bad(`priority is ${describeInput(priority)}; give a whole number`)
     const id = given("id")
     if (id !== undefined && (typeof id !== "string" || id === "" || id.length > 255))
       return yield* bad("an id has 1 to 255 characters")
@@ -132,7 +140,11 @@ export const encodePublication = (
 const encodeDedupe = (
   options: DedupeOptions,
   delay: number,
-  millis: (name: string, value: Duration.Input | undefined, least: number) => Effect.Effect<number | undefined, QueueError>,
+  millis: (
+    name: string,
+    value: Duration.Input | undefined,
+    least: number
+  ) => Effect.Effect<number | undefined, QueueError>,
   bad: (detail: string) => QueueError
 ): Effect.Effect<Dedupe, QueueError> =>
   typeof options.key !== "string" || options.key === ""

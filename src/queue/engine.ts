@@ -75,6 +75,8 @@ interface Slot {
   /** The first settle wins; set when it is decided. */
   settled: Outcome["_tag"] | undefined
   joined: boolean
+  /** A commit of the program acked it. */
+  committed: boolean
   readonly end: Latch.Latch
   /** Why the engine interrupted it. */
   interrupted: "drain" | "lost" | undefined
@@ -100,6 +102,8 @@ export const runEngine = (
     const consumer = yield* Scope.provide(consumerOf, own)
     /** Every claim this worker holds, by token: what the heartbeat extends. */
     const held = new Map<string, Slot>()
+    /** Whose handlers run, also those that settled by hand or lost their claim and have not ended yet. */
+    const active = new Set<Slot>()
     /** Claimed and not started: prefetched, or waiting to run alone. */
     const backlog: Array<Slot> = []
     const pending: Array<Pending> = []
@@ -119,7 +123,7 @@ export const runEngine = (
 
     const finish = (slot: Slot) => {
       held.delete(slot.claimed.token)
-      if (held.size === 0) quiet.openUnsafe()
+      if (held.size === 0 && active.size === 0) quiet.openUnsafe()
     }
     const enqueueSettle = (slot: Slot, outcome: Outcome, done: Pending["done"]) => {
       slot.settled = outcome._tag
@@ -160,9 +164,7 @@ export const runEngine = (
       const { id } = slot.claimed.message
       const first = Effect.suspend((): Effect.Effect<void, ClaimLost | AlreadySettled> => {
         if (slot.interrupted === "lost") return Effect.fail(new ClaimLost({ id, queue }))
-        return slot.settled === undefined
-          ? Effect.void
-          : Effect.fail(new AlreadySettled({ id, how: slot.settled }))
+        return slot.settled === undefined ? Effect.void : Effect.fail(new AlreadySettled({ id, how: slot.settled }))
       })
       return {
         settle: (outcome) =>
@@ -181,6 +183,7 @@ export const runEngine = (
             slot.joined = true
             return () => {
               slot.settled = "ack"
+              slot.committed = true
               slot.end.openUnsafe()
               finish(slot)
               wake.openUnsafe()
@@ -200,6 +203,7 @@ export const runEngine = (
           yield* env.metrics.delivered(Math.max(0, start - (message.notBefore ?? message.enqueuedAt)))
           const exit = yield* Effect.exit(restore(handler.run(slot.claimed, control(slot))))
           yield* env.metrics.handled((yield* Clock.currentTimeMillis) - start)
+          if (slot.committed) yield* env.metrics.settled("ack")
           if (slot.settled !== undefined) return
           const outcome: Outcome =
             slot.interrupted === "drain" && Exit.isFailure(exit)
@@ -210,6 +214,8 @@ export const runEngine = (
           Effect.ensuring(
             Effect.sync(() => {
               running--
+              active.delete(slot)
+              if (held.size === 0 && active.size === 0) quiet.openUnsafe()
               env.gate.leave()
               wake.openUnsafe()
             })
@@ -219,6 +225,7 @@ export const runEngine = (
 
     const startSlot = (slot: Slot): Effect.Effect<void> => {
       running++
+      active.add(slot)
       return Effect.map(Effect.forkDetach(deliver(slot), { startImmediately: true }), (fiber) => {
         slot.fiber = fiber
         if (slot.interrupted !== undefined) fiber.interruptUnsafe()
@@ -236,6 +243,7 @@ export const runEngine = (
             fiber: undefined,
             settled: undefined,
             joined: false,
+            committed: false,
             end: Latch.makeUnsafe(false),
             interrupted: undefined
           }
@@ -359,7 +367,7 @@ export const runEngine = (
       })
 
     const inOwn = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>) => Scope.provide(effect, own)
-    yield* inOwn(background(`queue worker ${queue}`, env.health, loop))
+    const looping = yield* inOwn(background(`queue worker ${queue}`, env.health, loop))
     yield* inOwn(background(`queue heartbeat ${queue}`, env.health, heartbeat))
 
     yield* Effect.addFinalizer(() =>
@@ -368,13 +376,12 @@ export const runEngine = (
         releaseBacklog()
         wake.openUnsafe()
         if (options.drain > 0) yield* Effect.timeoutOption(quiet.await, options.drain)
-        const left = Array.from(held.values()).filter((slot) => slot.fiber !== undefined && slot.settled === undefined)
-        for (const slot of left) {
+        for (const slot of active) {
           slot.interrupted ??= "drain"
           slot.fiber?.interruptUnsafe()
         }
-        if (held.size === 0) return
-        yield* Effect.timeoutOption(quiet.await, stubborn)
+        // The loop ends when nothing is held; a claim that was under way when the stop came is given back by it too.
+        yield* Effect.timeoutOption(Effect.andThen(Fiber.await(looping), quiet.await), stubborn)
         for (const slot of held.values())
           yield* Effect.logWarning(
             `effect-seams: message ${slot.claimed.message.id} of queue "${queue}" did not end within ${stubborn} of its interruption; it is left to its lease`
@@ -383,4 +390,3 @@ export const runEngine = (
       })
     )
   })
-

@@ -44,7 +44,11 @@ export const layerOutbox: Layer.Layer<never, never, Kv | Queue> = Layer.effectDi
 
 const readPublication = (value: unknown): Publication | string => {
   if (typeof value !== "object" || value === null || !("message" in value)) return "it is not an outbox entry"
-  const { message: text, ...when } = value as { readonly message: unknown; readonly delay?: number; readonly ttl?: number }
+  const { message: text, ...when } = value as {
+    readonly message: unknown
+    readonly delay?: number
+    readonly ttl?: number
+  }
   if (typeof text !== "string") return "it is not an outbox entry"
   const message = decodeEnvelope(text)
   return message instanceof EnvelopeProblem ? message.detail : { ...when, message }

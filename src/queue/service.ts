@@ -188,7 +188,7 @@ const checkPublication = (capabilities: Capabilities, publication: Publication):
   const { message } = publication
   const unsupported = (feature: string, detail: string) =>
     new QueueError({ reason: new Unsupported({ feature, backend: capabilities.backend, detail }) })
-  const others = "use another backend for this queue (memory, sqlite, redis and postgres have it)"
+  const others = "use a backend for this queue that has it (memory and sqlite do)"
   if (!capabilities.delay && (publication.delay !== undefined || message.notBefore !== undefined))
     return unsupported("A delay", others)
   if (!capabilities.priority && message.priority !== 0) return unsupported("A priority", others)

@@ -26,8 +26,7 @@ export class Settle extends Schema.TaggedError<Settle>("effect-seams/Queue/Settl
  * @since 0.1.0
  * @category settling
  */
-export const retryIn = (delay: Duration.Input): Settle =>
-  new Settle({ how: "retry", delay: Duration.toMillis(delay) })
+export const retryIn = (delay: Duration.Input): Settle => new Settle({ how: "retry", delay: Duration.toMillis(delay) })
 
 /**
  * Hand it out again after this long, without counting: it was too early, nothing failed.
@@ -35,8 +34,7 @@ export const retryIn = (delay: Duration.Input): Settle =>
  * @since 0.1.0
  * @category settling
  */
-export const snooze = (delay: Duration.Input): Settle =>
-  new Settle({ how: "release", delay: Duration.toMillis(delay) })
+export const snooze = (delay: Duration.Input): Settle => new Settle({ how: "release", delay: Duration.toMillis(delay) })
 
 /**
  * Do not try again; keep it with this reason.

@@ -28,7 +28,5 @@ export const named = <const N extends string>(name: N): Context.Service<Named<N>
  * @since 0.1.0
  * @category layers
  */
-export const layerAs = <I, E, R>(
-  key: Context.Key<I, Service>,
-  layer: Layer.Layer<Queue, E, R>
-): Layer.Layer<I, E, R> => Layer.effect(key, Queue).pipe(Layer.provide(Layer.fresh(layer)))
+export const layerAs = <I, E, R>(key: Context.Key<I, Service>, layer: Layer.Layer<Queue, E, R>): Layer.Layer<I, E, R> =>
+  Layer.effect(key, Queue).pipe(Layer.provide(Layer.fresh(layer)))

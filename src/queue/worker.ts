@@ -59,10 +59,7 @@ const linkAfter = 60_000
 const defaults = { concurrency: 1, prefetch: 0, lease: 30_000, drain: 20_000 }
 
 /** Checked numbers for the engine; an unusable option is a defect of the program and names itself. */
-export const engineOptions = (
-  queue: string,
-  options: WorkerOptions<any>
-): Effect.Effect<EngineOptions> =>
+export const engineOptions = (queue: string, options: WorkerOptions<any>): Effect.Effect<EngineOptions> =>
   Effect.gen(function* () {
     const whole = (name: string, value: number | undefined, fallback: number, least: number) =>
       value === undefined
@@ -79,7 +76,8 @@ export const engineOptions = (
     }
     const drain = yield* millis("drain", options.drain, defaults.drain)
     const timeout = yield* millis("timeout", options.timeout, Number.POSITIVE_INFINITY)
-    if (timeout === 0) return yield* Effect.die(new Error(`worker of queue "${queue}": timeout is zero; leave it out for none`))
+    if (timeout === 0)
+      return yield* Effect.die(new Error(`worker of queue "${queue}": timeout is zero; leave it out for none`))
     const limit = Option.match(yield* DrainLimit, { onNone: () => Number.POSITIVE_INFINITY, onSome: Duration.toMillis })
     const lease = yield* millis("lease", options.lease, defaults.lease)
     if (!(lease >= 100 && Number.isFinite(lease)))
@@ -122,11 +120,7 @@ class RunFailure {
   }
 }
 
-export const engineHandler = (
-  spec: WorkerSpec,
-  service: Service,
-  context: Context.Context<any>
-): EngineHandler => {
+export const engineHandler = (spec: WorkerSpec, service: Service, context: Context.Context<any>): EngineHandler => {
   const policy = retryPolicy(spec.options.retry, spec.retry)
   const { options, queue } = spec
   return {
@@ -148,7 +142,11 @@ export const engineHandler = (
           Effect.scoped
         )
         const late = () =>
-          Effect.fail(new RunFailure(`the handler took longer than its timeout of ${Duration.format(Duration.fromInputUnsafe(timeout ?? 0))}`))
+          Effect.fail(
+            new RunFailure(
+              `the handler took longer than its timeout of ${Duration.format(Duration.fromInputUnsafe(timeout ?? 0))}`
+            )
+          )
         const result: unknown = yield* timeout === undefined
           ? run
           : Effect.timeoutOrElse(run, { duration: timeout, orElse: late })
@@ -172,7 +170,10 @@ export const engineHandler = (
         }
         if (failure instanceof Settle) return yield* outcomeOf(policy, claimed, failure)
         const error = describeFailure(exit.cause)
-        yield* Effect.logDebug(`effect-seams: attempt ${claimed.attempt} of message ${claimed.message.id} failed`, exit.cause)
+        yield* Effect.logDebug(
+          `effect-seams: attempt ${claimed.attempt} of message ${claimed.message.id} failed`,
+          exit.cause
+        )
         const typed = Cause.findErrorOption(exit.cause)
         const asked = Option.isSome(typed) && !(typed.value instanceof RunFailure)
         if (asked && options.retryWhile !== undefined && !options.retryWhile(typed.value))
@@ -181,10 +182,11 @@ export const engineHandler = (
       }).pipe(
         // retryWhile and schedules are the program's code.
         Effect.catchCause((cause) =>
-          Effect.as(
-            Effect.logError(`effect-seams: the retry policy of queue "${queue}" failed`, cause),
-            { _tag: "retry", delay: 1_000, error: describeFailure(cause) } as const
-          )
+          Effect.as(Effect.logError(`effect-seams: the retry policy of queue "${queue}" failed`, cause), {
+            _tag: "retry",
+            delay: 1_000,
+            error: describeFailure(cause)
+          } as const)
         )
       )
   }
@@ -193,12 +195,21 @@ export const engineHandler = (
 /** What can be said before the handler runs. */
 const undeliverable = (spec: WorkerSpec, policy: RetryPolicy, claimed: Claimed): Undeliverable | undefined => {
   if (claimed.attempt > policy.times + 1)
-    return new Undeliverable("deadLetter", `no attempt is left: the claim was lost ${claimed.lostStarted} time(s) after the handler had started`)
+    return new Undeliverable(
+      "deadLetter",
+      `no attempt is left: the claim was lost ${claimed.lostStarted} time(s) after the handler had started`
+    )
   if (claimed.lostUnstarted >= lostUnstartedLimit)
-    return new Undeliverable("deadLetter", `the claim was lost ${claimed.lostUnstarted} times before the handler started`)
+    return new Undeliverable(
+      "deadLetter",
+      `the claim was lost ${claimed.lostUnstarted} times before the handler started`
+    )
   const { name } = claimed.message
   if (spec.handlerOf(name) !== undefined && spec.codecs.has(name)) return undefined
-  return new Undeliverable(spec.options.onUnknownName ?? "retry", `this worker has no handler for the message name ${JSON.stringify(name)}`)
+  return new Undeliverable(
+    spec.options.onUnknownName ?? "retry",
+    `this worker has no handler for the message name ${JSON.stringify(name)}`
+  )
 }
 
 const outcomeOf = (policy: RetryPolicy, claimed: Claimed, settle: Settle): Effect.Effect<Outcome> => {
@@ -241,6 +252,9 @@ const describeFailure = (cause: Cause.Cause<unknown>): string => {
   return text.slice(0, 2_000)
 }
 
+const millisOf = (delay: Duration.Input | undefined): number | undefined =>
+  delay === undefined ? undefined : (durationMillis(delay) ?? 0)
+
 export const deliveryOf = (
   claimed: Claimed,
   payload: unknown,
@@ -250,7 +264,6 @@ export const deliveryOf = (
   const { message, token } = claimed
   const settle = (outcome: Effect.Effect<Outcome>): Effect.Effect<void, SettleError> =>
     Effect.flatMap(outcome, control.settle)
-  const millis = (delay: Duration.Input | undefined) => (delay === undefined ? undefined : Duration.toMillis(delay))
   return {
     id: message.id as MessageId,
     queue: message.queue,
@@ -271,10 +284,10 @@ export const deliveryOf = (
       ),
       settle(Effect.succeed({ _tag: "ack" }))
     ),
-    retry: (options) => settle(retryOrBury(policy, claimed, millis(options?.delay), "retried by hand")),
+    retry: (options) => settle(retryOrBury(policy, claimed, millisOf(options?.delay), "retried by hand")),
     deadLetter: (reason) => settle(Effect.succeed({ _tag: "deadLetter", reason, error: undefined })),
     discard: settle(Effect.succeed({ _tag: "discard" })),
-    release: (options) => settle(Effect.succeed({ _tag: "release", delay: millis(options?.delay) ?? 0 })),
+    release: (options) => settle(Effect.succeed({ _tag: "release", delay: millisOf(options?.delay) ?? 0 })),
     extend: control.extend
   }
 }
@@ -306,11 +319,13 @@ const processSpan = <A, E, R>(
 }
 
 /** Starts a worker in the scope. */
-export const startWorker = (
-  spec: WorkerSpec,
-  service: Service
-): Effect.Effect<void, QueueError, Scope.Scope> =>
+export const startWorker = (spec: WorkerSpec, service: Service): Effect.Effect<void, QueueError, Scope.Scope> =>
   Effect.gen(function* () {
     const context = Context.omit(CurrentDelivery)(yield* Effect.context<any>()) as Context.Context<any>
+    const { times } = retryPolicy(spec.options.retry, spec.retry)
+    if (!(Number.isSafeInteger(times) && times >= 0) && times !== Number.POSITIVE_INFINITY)
+      return yield* Effect.die(
+        new Error(`worker of queue "${spec.queue}": retry.times is ${times}; give a whole number from 0, or Infinity`)
+      )
     yield* service.work(yield* engineOptions(spec.queue, spec.options), engineHandler(spec, service, context))
   }) as Effect.Effect<void, QueueError, Scope.Scope>

@@ -115,7 +115,8 @@ describe("a watch", () => {
       const kv = yield* overMemory((driver) => ({
         log: {
           ...driver.log,
-          read: (options) => Effect.suspend(() => (broken ? Effect.fail(unavailable("watch")) : driver.log.read(options)))
+          read: (options) =>
+            Effect.suspend(() => (broken ? Effect.fail(unavailable("watch")) : driver.log.read(options)))
         }
       }))
       const { events } = yield* watched(kv, [])
@@ -135,11 +136,38 @@ describe("a watch", () => {
     }).pipe(Effect.scoped, quiet)
   )
 
+  it.effect("shows a store that does not answer in the health, within the driver's limit", () =>
+    Effect.gen(function* () {
+      let silent = false
+      const kv = yield* overMemory((driver) => ({
+        timeout: 1_000,
+        log: {
+          ...driver.log,
+          read: (options) => Effect.suspend(() => (silent ? Effect.never : driver.log.read(options)))
+        }
+      }))
+      const { events } = yield* watched(kv, [])
+      yield* flush
+      silent = true
+      yield* kv.set(["a"], 1)
+      yield* flush
+      yield* TestClock.adjust(1_000)
+      assert.strictEqual((yield* kv.health).status, "degraded")
+      silent = false
+      yield* TestClock.adjust("1 minute")
+      yield* flush
+      assert.deepStrictEqual(events, ["Synced", "Put 1"])
+      assert.strictEqual((yield* kv.health).status, "up")
+    }).pipe(Effect.scoped, quiet)
+  )
+
   it.effect("of a store whose layer was closed ends with an error, instead of waiting for ever", () =>
     Effect.gen(function* () {
       const scope = yield* Scope.make()
       const kv = yield* Effect.flatMap(makeKvDriver(), (driver) => Kv.make(driver)).pipe(Scope.provide(scope))
-      const fiber = yield* Effect.forkChild(Effect.flip(Stream.runDrain(kv.watchPrefix([]))), { startImmediately: true })
+      const fiber = yield* Effect.forkChild(Effect.flip(Stream.runDrain(kv.watchPrefix([]))), {
+        startImmediately: true
+      })
       yield* flush
       yield* Scope.close(scope, Exit.void)
       yield* flush

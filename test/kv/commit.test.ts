@@ -7,8 +7,10 @@ import { commitUnknown, overMemory, unavailable } from "./support.ts"
 const flush = Effect.forEach(Array.from({ length: 20 }), () => Effect.yieldNow, { discard: true })
 
 /** Applies the commit, and loses the answer. */
-const losing = (driver: Kv.Driver): Kv.Driver["commit"] => (commit) =>
-  Effect.flatMap(driver.commit(commit), () => Effect.fail(commitUnknown(commit.id)))
+const losing =
+  (driver: Kv.Driver): Kv.Driver["commit"] =>
+  (commit) =>
+    Effect.flatMap(driver.commit(commit), () => Effect.fail(commitUnknown(commit.id)))
 
 describe("a commit whose answer was lost", () => {
   it.effect("succeeds with its versionstamp when the store says it was applied", () =>
@@ -53,7 +55,8 @@ describe("a commit whose answer was lost", () => {
       let failures = 3
       const back = yield* overMemory((driver) => ({
         commit: losing(driver),
-        outcome: (id) => Effect.suspend(() => (failures-- > 0 ? Effect.fail(unavailable("outcome")) : driver.outcome(id)))
+        outcome: (id) =>
+          Effect.suspend(() => (failures-- > 0 ? Effect.fail(unavailable("outcome")) : driver.outcome(id)))
       }))
       const later = yield* Effect.forkChild(back.set(["a"], 1), { startImmediately: true })
       yield* TestClock.adjust("2 seconds")

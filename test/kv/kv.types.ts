@@ -7,9 +7,13 @@ import * as Kv from "../../src/Kv.ts"
 type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false
 const is = <T extends true>(_: T | void) => undefined
 
-class User extends Schema.Class<User>("User")({ name: Schema.String, n: Schema.Number }) {}
-class Encrypter extends Context.Service<Encrypter, { readonly encrypt: (s: string) => Effect.Effect<string> }>()("Encrypter") {}
-class KeyRing extends Context.Service<KeyRing, { readonly decrypt: (s: string) => Effect.Effect<string> }>()("KeyRing") {}
+class User extends Schema.Class<User>("User")({ name: Schema.String, n: Schema.Finite }) {}
+class Encrypter extends Context.Service<Encrypter, { readonly encrypt: (s: string) => Effect.Effect<string> }>()(
+  "Encrypter"
+) {}
+class KeyRing extends Context.Service<KeyRing, { readonly decrypt: (s: string) => Effect.Effect<string> }>()(
+  "KeyRing"
+) {}
 const Encrypted = Schema.String.pipe(
   Schema.decodeTo(Schema.String, {
     decode: SchemaGetter.transformEffect((s: string) => Effect.flatMap(KeyRing, (ring) => ring.decrypt(s))),
@@ -60,19 +64,21 @@ export const grown = Users.update("alice", (old) =>
 )
 is<Same<Effect.Error<typeof grown>, Kv.KvError | Kv.Conflict>>()
 
-// @ts-expect-error the key type of the collection is string
-Users.get(["alice"])
-// @ts-expect-error a value of the wrong shape
-Users.set("alice", { name: 1, n: 1 })
-// @ts-expect-error an effect that is no longer a mutation is no step
-Kv.atomic([Users.set("alice", { name: "", n: 1 }).pipe(Effect.retry({ times: 3 }))])
-// @ts-expect-error a read is no step
-Kv.atomic([Users.get("alice")])
-// @ts-expect-error a check is no effect
-Effect.runPromise(Kv.check(["a"], null))
-// @ts-expect-error counters take bigints
-Kv.sum(["count"], 1)
-// @ts-expect-error keys are not empty
-Kv.set([], 1)
-// @ts-expect-error raw values are JSON or bytes
-Kv.set(["a"], new Date(0))
+export const refused = [
+  // @ts-expect-error the key type of the collection is string
+  () => Users.get(["alice"]),
+  // @ts-expect-error a value of the wrong shape
+  () => Users.set("alice", { name: 1, n: 1 }),
+  // @ts-expect-error an effect that is no longer a mutation is no step
+  () => Kv.atomic([Users.set("alice", { name: "", n: 1 }).pipe(Effect.retry({ times: 3 }))]),
+  // @ts-expect-error a read is no step
+  () => Kv.atomic([Users.get("alice")]),
+  // @ts-expect-error a check is no effect
+  () => Effect.runPromise(Kv.check(["a"], null)),
+  // @ts-expect-error counters take bigints
+  () => Kv.sum(["count"], 1),
+  // @ts-expect-error keys are not empty
+  () => Kv.set([], 1),
+  // @ts-expect-error raw values are JSON or bytes
+  () => Kv.set(["a"], new Date(0))
+]

@@ -19,12 +19,7 @@ export const commitUnknown = (commitId: string) =>
 export const countingClock = Effect.map(Clock.Clock, (clock) => {
   const timers = { count: 0 }
   const counting: Clock.Clock = {
-    currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe(),
-    currentTimeMillis: clock.currentTimeMillis,
-    currentTimeNanosUnsafe: () => clock.currentTimeNanosUnsafe(),
-    currentTimeNanos: clock.currentTimeNanos,
-    monotonicTimeNanosUnsafe: () => clock.monotonicTimeNanosUnsafe(),
-    monotonicTimeNanos: clock.monotonicTimeNanos,
+    ...clock,
     sleep: (duration) =>
       Effect.suspend(() => {
         timers.count++

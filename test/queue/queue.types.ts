@@ -9,10 +9,12 @@ type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false
 const is = <T extends true>(_: T | void) => undefined
 
 class Email extends Schema.Class<Email>("Email")({ to: Schema.String }) {}
-class SmtpError extends Schema.TaggedError<SmtpError>()("SmtpError", { code: Schema.Number }) {}
+class SmtpError extends Schema.TaggedError<SmtpError>()("SmtpError", { code: Schema.Finite }) {}
 class Smtp extends Context.Service<Smtp, { readonly send: (e: Email) => Effect.Effect<string, SmtpError> }>()("Smtp") {}
 class Database extends Context.Service<Database, { readonly count: Effect.Effect<number> }>()("Database") {}
-class KeyRing extends Context.Service<KeyRing, { readonly decrypt: (s: string) => Effect.Effect<string> }>()("KeyRing") {}
+class KeyRing extends Context.Service<KeyRing, { readonly decrypt: (s: string) => Effect.Effect<string> }>()(
+  "KeyRing"
+) {}
 const Encrypted = Schema.Struct({
   secret: Schema.String.pipe(
     Schema.decodeTo(Schema.String, {
@@ -22,7 +24,11 @@ const Encrypted = Schema.Struct({
   )
 })
 
-export const Emails = Queue.define("emails", { payload: Email, retry: { times: 5 }, priority: (email) => email.to.length })
+export const Emails = Queue.define("emails", {
+  payload: Email,
+  retry: { times: 5 },
+  priority: (email) => email.to.length
+})
 
 // The handler's own requirements surface; a scope and the delivery are there for it.
 export const EmailWorker = Emails.worker(
@@ -49,14 +55,12 @@ export const CatchingWorker = Emails.worker(
 is<Same<typeof CatchingWorker, Layer.Layer<never, Queue.QueueError, Queue.Queue | Smtp>>>()
 
 // Results
-export const Sized = Queue.define("sized", { payload: Email, success: Schema.Number })
+export const Sized = Queue.define("sized", { payload: Email, success: Schema.Finite })
 export const SizedWorker = Sized.worker((email) => Effect.succeed(email.to.length))
-// @ts-expect-error wrong result
-Sized.worker((email) => Effect.succeed(email.to))
 
 // Several kinds of messages
 export const Mails = Queue.define("mails", {
-  messages: { welcome: Email, sized: { payload: Email, success: Schema.Number }, encrypted: Encrypted }
+  messages: { welcome: Email, sized: { payload: Email, success: Schema.Finite }, encrypted: Encrypted }
 })
 export const MailWorker = Mails.worker(
   {
@@ -69,16 +73,6 @@ export const MailWorker = Mails.worker(
   { retryWhile: (error) => error._tag === "SmtpError" }
 )
 is<Same<typeof MailWorker, Layer.Layer<never, Queue.QueueError, Queue.Queue | Smtp | Database | KeyRing>>>()
-// @ts-expect-error wrong result type for `sized`
-Mails.worker({ welcome: () => Effect.void, sized: (e) => Effect.succeed(e.to), encrypted: () => Effect.void })
-// @ts-expect-error a handler for a message that does not exist
-Mails.worker({ welcome: () => Effect.void, sized: () => Effect.succeed(1), encrypted: () => Effect.void, oops: () => Effect.void })
-// @ts-expect-error one missing
-Mails.worker({ welcome: () => Effect.void, sized: () => Effect.succeed(1) })
-// @ts-expect-error struct fields are not messages
-Queue.define("x", { to: Schema.String })
-// @ts-expect-error no such message
-Mails.enqueue("goodbye", { to: "x" })
 
 // Both seams in one commit, only over one store
 const Users = Kv.collection(["users"], { value: Email, key: Schema.String })
@@ -115,9 +109,29 @@ export const BatchWorker = Emails.workerBatch(
 is<Same<Layer.Services<typeof BatchWorker>, Queue.Queue | Smtp>>()
 is<Same<Extract<Layer.Services<typeof BatchWorker>, Scope.Scope>, never>>()
 
-// @ts-expect-error delay or at, not both
-Emails.enqueue({ to: "x" }, { delay: "1 second", at: 0 })
-// @ts-expect-error wrong payload
-Emails.enqueue({ too: "x" })
-// @ts-expect-error priorities are numbers
-Emails.enqueue({ to: "x" }, { priority: "high" })
+export const refused = [
+  // @ts-expect-error wrong result
+  () => Sized.worker((email) => Effect.succeed(email.to)),
+  // @ts-expect-error wrong result type for `sized`
+  () => Mails.worker({ welcome: () => Effect.void, sized: (e) => Effect.succeed(e.to), encrypted: () => Effect.void }),
+  () =>
+    Mails.worker({
+      welcome: () => Effect.void,
+      sized: () => Effect.succeed(1),
+      encrypted: () => Effect.void,
+      // @ts-expect-error a handler for a message that does not exist
+      oops: () => Effect.void
+    }),
+  // @ts-expect-error one missing
+  () => Mails.worker({ welcome: () => Effect.void, sized: () => Effect.succeed(1) }),
+  // @ts-expect-error struct fields are not messages
+  () => Queue.define("x", { to: Schema.String }),
+  // @ts-expect-error no such message
+  () => Mails.enqueue("goodbye", { to: "x" }),
+  // @ts-expect-error delay or at, not both
+  () => Emails.enqueue({ to: "x" }, { delay: "1 second", at: 0 }),
+  // @ts-expect-error wrong payload
+  () => Emails.enqueue({ too: "x" }),
+  // @ts-expect-error priorities are numbers
+  () => Emails.enqueue({ to: "x" }, { priority: "high" })
+]

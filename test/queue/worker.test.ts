@@ -22,7 +22,13 @@ describe("a worker", () => {
         assert.match(id, /^[0-9a-f-]{36}$/)
         yield* Emails.enqueue({ to: "bad" })
         yield* TestClock.adjust("1 minute")
-        assert.deepStrictEqual(yield* Ref.get(seen), ["ok 1 at 0", "bad 1 at 0", "bad 2 at 1000", "bad 3 at 3000", "bad 4 at 7000"])
+        assert.deepStrictEqual(yield* Ref.get(seen), [
+          "ok 1 at 0",
+          "bad 1 at 0",
+          "bad 2 at 1000",
+          "bad 3 at 3000",
+          "bad 4 at 7000"
+        ])
         const letters = yield* Emails.deadLetters.count
         assert.strictEqual(letters, 1)
         yield* Emails.awaitIdle

@@ -76,12 +76,12 @@ export const makeCronStore = (options?: CronStoreOptions): Effect.Effect<Cron.St
       modify,
       get: (jobId) => Effect.sync(() => jobs.get(jobId)?.state),
       list: Effect.sync(() =>
-        Array.from(jobs.values(), (kept) => kept.state).sort((a, b) => (a.definition.id < b.definition.id ? -1 : 1))
+        Array.from(jobs.values(), (kept) => kept.state).toSorted((a, b) => (a.definition.id < b.definition.id ? -1 : 1))
       ),
       history: (jobId, limit) =>
         Effect.sync(() => {
           const records = jobs.get(jobId)?.records ?? []
-          return limit < 1 ? [] : records.slice(-Math.min(limit, keep)).reverse()
+          return limit < 1 ? [] : records.slice(-Math.min(limit, keep)).toReversed()
         }),
       changes: (runner) =>
         Stream.callback<Cron.StoreChange>((queue) =>

@@ -35,9 +35,7 @@ export interface MemoryOptions extends MemoryKvOptions, MemoryQueueOptions {}
  * @since 0.1.0
  * @category layers
  */
-export const layerWith = (
-  options: MemoryOptions
-): Layer.Layer<Kv.Kv | Queue.Queue | Kv.SharedQueue | Cron.Scheduler> =>
+export const layerWith = (options: MemoryOptions): Layer.Layer<Kv.Kv | Queue.Queue | Kv.SharedQueue | Cron.Scheduler> =>
   Layer.merge(
     Layer.effectContext(
       Effect.gen(function* () {

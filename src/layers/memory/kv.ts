@@ -114,7 +114,8 @@ export const makeKvDriver = Effect.fnUntraced(function* (
 
   const wakeAll = () => {
     waking = false
-    for (const waiter of [...waiting]) {
+    // A copy: who is woken runs at once, and may wait again.
+    for (const waiter of Array.from(waiting)) {
       const at = store
       if (at !== undefined && at.counter <= waiter.after) continue
       waiting.delete(waiter)
@@ -129,7 +130,7 @@ export const makeKvDriver = Effect.fnUntraced(function* (
     fiber.currentDispatcher.scheduleTask(wakeAll, 0)
   }
 
-  const sync = <A>(operation: string, f: (store: MemoryStore) => A): Effect.Effect<A, KvError> =>
+  const sync = <A>(operation: string, f: (open: MemoryStore) => A): Effect.Effect<A, KvError> =>
     Effect.suspend(() => (store === undefined ? Effect.fail(closed(operation)) : Effect.succeed(f(store))))
 
   const sweep: Effect.Effect<number | undefined, KvError> = Effect.withFiber((fiber) => {
@@ -137,9 +138,7 @@ export const makeKvDriver = Effect.fnUntraced(function* (
     const time = now()
     if (store.sweep(time, sweepChunk) > 0) wakeSoon(fiber)
     const next = store.nextDeadline
-    return next !== undefined && next <= time
-      ? Effect.flatMap(Effect.yieldNow, () => sweep)
-      : Effect.succeed(next)
+    return next !== undefined && next <= time ? Effect.flatMap(Effect.yieldNow, () => sweep) : Effect.succeed(next)
   })
 
   return {
@@ -147,12 +146,12 @@ export const makeKvDriver = Effect.fnUntraced(function* (
     store: options.store ?? Symbol("effect-seams/memory"),
     now: Effect.sync(now),
     getMany: (keys) =>
-      sync("getMany", (store) => {
+      sync("getMany", (open) => {
         const time = now()
-        return keys.length === 1 ? [store.get(keys[0]!, time)] : keys.map((key) => store.get(key, time))
+        return keys.length === 1 ? [open.get(keys[0]!, time)] : keys.map((key) => open.get(key, time))
       }),
     list: (range, { limit, reverse }) =>
-      sync("list", (store) => ({ entries: store.list(range, limit, reverse, now()), at: store.head })),
+      sync("list", (open) => ({ entries: open.list(range, limit, reverse, now()), at: open.head })),
     commit: (commit) =>
       Effect.withFiber((fiber) => {
         if (store === undefined) return Effect.fail(closed("commit"))
@@ -161,14 +160,14 @@ export const makeKvDriver = Effect.fnUntraced(function* (
         wakeSoon(fiber)
         return Effect.succeed(outcome)
       }),
-    outcome: (commitId) => sync("outcome", (store) => store.outcome(commitId)),
+    outcome: (commitId) => sync("outcome", (open) => open.outcome(commitId)),
     sweep,
     log: {
-      head: sync("watch", (store) => store.head),
-      read: ({ after, limit, watched }) => sync("watch", (store) => store.readLog(after, watched, limit, now())),
+      head: sync("watch", (open) => open.head),
+      read: ({ after, limit, watched }) => sync("watch", (open) => open.readLog(after, watched, limit, now())),
       // Both are the counter in 16 hex digits, so text order is their order.
       covers: (at, line) => line.versionstamp.slice(0, 16) <= at.slice(17),
-      locate: (versionstamp) => sync("watch", (store) => store.locate(versionstamp)),
+      locate: (versionstamp) => sync("watch", (open) => open.locate(versionstamp)),
       grown: (after) =>
         Effect.callback<void, KvError>((resume) => {
           if (store === undefined) return resume(Effect.fail(closed("watch")))
@@ -191,7 +190,12 @@ interface Waiter {
 
 const closed = (operation: string): KvError =>
   new KvError({
-    reason: new Unavailable({ backend: "memory", operation, detail: "its layer is closed, and its data is gone with it" })
+    reason: new Unavailable({
+      backend: "memory",
+      operation,
+      detail: "its layer is closed, and its data is gone with it",
+      lasting: true
+    })
   })
 
 /**
@@ -201,7 +205,10 @@ const closed = (operation: string): KvError =>
  * @category layers
  */
 export const layerKvWith = (options: MemoryKvOptions): Layer.Layer<Kv.Kv> =>
-  Layer.effect(Kv.Kv, Effect.flatMap(makeKvDriver(options), (driver) => Kv.make(driver, { tracing: options.tracing })))
+  Layer.effect(
+    Kv.Kv,
+    Effect.flatMap(makeKvDriver(options), (driver) => Kv.make(driver, { tracing: options.tracing }))
+  )
 
 /**
  * `Kv.Kv` in the memory of this process, with all capabilities. Data lives as long as the layer; every `Layer.fresh` of it is

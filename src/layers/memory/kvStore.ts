@@ -162,7 +162,10 @@ export class MemoryStore {
   readLog(after: Cursor, watched: Watched, limit: number, now: number): LogRead {
     const counter = this.placeOf(after)
     if (counter === undefined) {
-      return { _tag: "Trimmed", detail: "the place belongs to another store, and a memory store lives as long as its layer" }
+      return {
+        _tag: "Trimmed",
+        detail: "the place belongs to another store, and a memory store lives as long as its layer"
+      }
     }
     if (counter < this.#log.lostUpTo) {
       return { _tag: "Trimmed", detail: `the log of this memory store keeps its last ${this.#logLines} changes only` }

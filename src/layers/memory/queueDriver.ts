@@ -7,7 +7,7 @@ import { messageExpired } from "../../internal/queueMetrics.ts"
 import type { Mutation } from "../../kv/driver.ts"
 import type { Capabilities, Consumer, Driver } from "../../queue/driver.ts"
 import { QueueError, Unavailable } from "../../queue/QueueError.ts"
-import { type Holder, QueueState } from "./queueState.ts"
+import { QueueState } from "./queueState.ts"
 import type { Waiter } from "./queueWaiters.ts"
 
 /**
@@ -186,22 +186,21 @@ export const makeQueueDriver = Effect.fnUntraced(function* (
     return activity
   }
 
-  const consumer = (name: string, lease: number): Effect.Effect<Consumer, QueueError, Scope.Scope> => {
-    const open = turn("consume", name, (): Holder => ({ lease, claims: new Set() }))
-    const close = (holder: Holder) =>
-      Effect.ignore(turn("release", name, (queue, now) => queue.releaseAll(holder, now)))
-    return Effect.map(Effect.acquireRelease(open, close), (holder) => ({
-      claim: (request) => turn("claim", name, (queue, now) => queue.claim(holder, request, now)),
-      ready: readyOf(name),
-      settle: (batch, next) =>
-        turn("settle", name, (queue, now) => ({
-          results: batch.map(({ id, outcome, token }) => queue.settle(token, id, outcome, now)),
-          claimed: next.max > 0 ? queue.claim(holder, next, now) : []
-        })),
-      start: (tokens) => turn("start", name, (queue) => tokens.map((token) => queue.start(token))),
-      extend: (tokens) => turn("extend", name, (queue, now) => tokens.map((token) => queue.extend(token, now)))
-    }))
-  }
+  const consumer = (name: string, lease: number): Effect.Effect<Consumer, QueueError> =>
+    Effect.as(
+      turn("consume", name, () => undefined),
+      {
+        claim: (request) => turn("claim", name, (queue, now) => queue.claim(lease, request, now)),
+        ready: readyOf(name),
+        settle: (batch, next) =>
+          turn("settle", name, (queue, now) => ({
+            results: batch.map(({ id, outcome, token }) => queue.settle(token, id, outcome, now)),
+            claimed: next.max > 0 ? queue.claim(lease, next, now) : []
+          })),
+        start: (tokens) => turn("start", name, (queue) => tokens.map((token) => queue.start(token))),
+        extend: (tokens) => turn("extend", name, (queue, now) => tokens.map((token) => queue.extend(token, now)))
+      }
+    )
 
   return {
     capabilities,
@@ -279,6 +278,7 @@ const closed = (operation: string): QueueError =>
     reason: new Unavailable({
       backend: "memory",
       operation,
-      detail: "its layer is closed, and its messages are gone with it"
+      detail: "its layer is closed, and its messages are gone with it",
+      lasting: true
     })
   })

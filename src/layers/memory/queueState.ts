@@ -48,17 +48,12 @@ interface Line {
   standing: Item | undefined
 }
 
-/** One worker's line to a queue. */
-export interface Holder {
-  readonly lease: number
-  readonly claims: Set<Claim>
-}
-
 export interface Claim {
   readonly token: string
   readonly seq: number
   readonly item: Item
-  readonly holder: Holder
+  /** Milliseconds that an extension gives. */
+  readonly lease: number
   deadline: number
   started: boolean
 }
@@ -268,7 +263,7 @@ export class QueueState {
     this.#enter(item, now)
   }
 
-  claim(holder: Holder, request: ClaimRequest, now: number): Array<Claimed> {
+  claim(lease: number, request: ClaimRequest, now: number): Array<Claimed> {
     const claimed: Array<Claimed> = []
     if (this.#paused) return claimed
     let started = 0
@@ -284,14 +279,13 @@ export class QueueState {
         token: `${item.seq}-${seq}`,
         seq,
         item,
-        holder,
-        deadline: now + holder.lease,
+        lease,
+        deadline: now + lease,
         started: item.lostStarted < soloAfter && started < request.start
       }
       if (claim.started) started++
       this.#claims.set(claim.token, claim)
       this.#leases.set(claim, undefined)
-      holder.claims.add(claim)
       claimed.push({
         message: item.message,
         token: claim.token,
@@ -354,23 +348,14 @@ export class QueueState {
     const claim = this.#claims.get(token)
     if (claim === undefined) return "lost"
     this.#leases.delete(claim)
-    claim.deadline = now + claim.holder.lease
+    claim.deadline = now + claim.lease
     this.#leases.set(claim, undefined)
     return "held"
-  }
-
-  /** Gives back, uncounted and to their places, all claims of a worker that leaves. */
-  releaseAll(holder: Holder, now: number): void {
-    for (const claim of holder.claims) {
-      this.#drop(claim)
-      this.#enter(claim.item, now)
-    }
   }
 
   #drop(claim: Claim): void {
     this.#claims.delete(claim.token)
     this.#leases.delete(claim)
-    claim.holder.claims.delete(claim)
   }
 
   #lose(claim: Claim, now: number): void {
