@@ -158,7 +158,7 @@ describe("a key has the bytes that Deno KV and FoundationDB give it", () => {
 
   it("sorts as Deno lists", () => {
     const keys = denoVectors.map(([key]) => packed(key))
-    assert.deepStrictEqual([...keys].reverse().sort(), keys)
+    assert.deepStrictEqual(keys.toReversed().toSorted(), keys)
   })
 })
 

@@ -11,7 +11,7 @@ class Model {
   set(key: number, value: string) {
     const found = this.entries.find(([k]) => k === key)
     if (found !== undefined) found[1] = value
-    else this.entries = [...this.entries, [key, value] as [number, string]].sort((a, b) => a[0] - b[0])
+    else this.entries = [...this.entries, [key, value] as [number, string]].toSorted((a, b) => a[0] - b[0])
   }
   delete(key: number) {
     const before = this.entries.length
@@ -20,7 +20,7 @@ class Model {
   }
   range(start: number | undefined, end: number | undefined, limit: number, reverse: boolean) {
     const inside = this.entries.filter(([k]) => (start === undefined || k >= start) && (end === undefined || k < end))
-    return (reverse ? inside.reverse() : inside).slice(0, Math.max(0, limit))
+    return (reverse ? inside.toReversed() : inside).slice(0, Math.max(0, limit))
   }
 }
 
@@ -70,10 +70,10 @@ const same = (map: SortedMap<number, string>, model: Model, key: number) => {
     )
     assert.deepStrictEqual(
       [...map.entriesFrom(key, { inclusive, reverse: true })],
-      entries.filter(([k]) => (inclusive ? k <= key : k < key)).reverse()
+      entries.filter(([k]) => (inclusive ? k <= key : k < key)).toReversed()
     )
   }
-  assert.deepStrictEqual([...map.entriesFrom(undefined, { reverse: true })], [...entries].reverse())
+  assert.deepStrictEqual([...map.entriesFrom(undefined, { reverse: true })], entries.toReversed())
 }
 
 // Blocks of neighbouring keys, so that chunks of 256 fill, split, shrink and merge within one short sequence.
@@ -142,9 +142,9 @@ describe("a sorted map behaves like a sorted array", () => {
     }
     model.entries.sort((a, b) => a[0] - b[0])
     const bound = fc.option(fc.integer({ min: -3, max: 4005 }), { nil: undefined })
-    const limit = fc.option(fc.integer({ min: -1, max: 600 }), { nil: undefined })
+    const anyLimit = fc.option(fc.integer({ min: -1, max: 600 }), { nil: undefined })
     fc.assert(
-      fc.property(bound, bound, limit, fc.boolean(), (start, end, limit, reverse) => {
+      fc.property(bound, bound, anyLimit, fc.boolean(), (start, end, limit, reverse) => {
         assert.deepStrictEqual(
           map.range(start, end, { limit, reverse }),
           model.range(start, end, limit ?? Number.POSITIVE_INFINITY, reverse)
