@@ -1,0 +1,72 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect, Layer, Schema, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import * as Kv from "../../src/Kv.ts"
+import { layerKv } from "../../src/layers/memory/kv.ts"
+import { layerQueue } from "../../src/layers/memory/queue.ts"
+import * as Queue from "../../src/Queue.ts"
+import { layerNoDrain } from "../../src/testing/noDrain.ts"
+
+const Orders = Kv.collection(["orders"], { key: Schema.String, value: Schema.String })
+const Mails = Queue.define("mails", { payload: Schema.Struct({ to: Schema.String }) })
+
+const twoStores = Layer.mergeAll(layerKv, layerQueue)
+const waiting = Effect.flatMap(Kv.Kv, (kv) => Stream.runCount(kv.list({ prefix: ["~effect-seams/outbox"] })))
+
+describe("an outbox over two stores", () => {
+  it.effect("commits the message with the data and relays it once, under its id", () =>
+    Effect.gen(function* () {
+      yield* Kv.atomic([Orders.set("a", "paid"), Kv.outbox(Mails.enqueue({ to: "ada" }, { id: "mail-1" }))])
+      assert.strictEqual(yield* waiting, 1)
+      assert.strictEqual((yield* Mails.stats).ready, 0)
+      yield* Effect.gen(function* () {
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(yield* waiting, 0)
+        const [delivery] = yield* Stream.runCollect(Stream.take(Mails.stream(), 1))
+        assert.strictEqual(delivery?.id, "mail-1")
+        assert.deepStrictEqual(delivery?.payload, { to: "ada" })
+      }).pipe(Effect.provide(Queue.layerOutbox))
+    }).pipe(Effect.provide(Layer.provideMerge(twoStores, layerNoDrain)))
+  )
+
+  it.effect("holds nothing back when the commit does not hold", () =>
+    Effect.gen(function* () {
+      yield* Orders.set("a", "new")
+      const commit = Kv.atomic([
+        Kv.check(Orders.at("a"), null),
+        Orders.set("a", "paid"),
+        Kv.outbox(Mails.enqueue({ to: "ada" }))
+      ])
+      assert.strictEqual((yield* Effect.flip(commit))._tag, "Conflict")
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* waiting, 0)
+      assert.strictEqual((yield* Mails.stats).ready, 0)
+    }).pipe(Effect.provide(Layer.provideMerge(Queue.layerOutbox, twoStores)))
+  )
+
+  it.effect("a message relayed twice is one message, and a delay counts from the relay", () =>
+    Effect.gen(function* () {
+      const op = Mails.enqueue({ to: "ada" }, { id: "mail-2", delay: "1 minute" })
+      yield* Kv.atomic([Kv.outbox(op)])
+      yield* TestClock.adjust("1 second")
+      // As after a crash between the publish and the delete.
+      yield* Kv.atomic([Kv.outbox(op)])
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* waiting, 0)
+      const { ready, delayed } = yield* Mails.stats
+      assert.deepStrictEqual([ready, delayed], [0, 1])
+      yield* TestClock.adjust("1 minute")
+      assert.strictEqual((yield* Mails.stats).ready, 1)
+    }).pipe(Effect.provide(Layer.provideMerge(Queue.layerOutbox, twoStores)))
+  )
+
+  it.effect("a message the queue refuses stays, is logged, and holds up nobody", () =>
+    Effect.gen(function* () {
+      const Refused = Queue.define("not a name", { payload: Schema.String })
+      yield* Kv.atomic([Kv.outbox(Refused.enqueue("x")), Kv.outbox(Mails.enqueue({ to: "ada" }))])
+      yield* TestClock.adjust("1 second")
+      assert.strictEqual(yield* waiting, 1)
+      assert.strictEqual((yield* Mails.stats).ready, 1)
+    }).pipe(Effect.provide(Layer.provideMerge(Queue.layerOutbox, twoStores)))
+  )
+})
