@@ -2,14 +2,26 @@
  * The cron seam: jobs that run at the times of a calendar, in one process or many.
  *
  * ```ts
- * const Report = Cron.job("daily-report", {
- *   schedule: Cron.presets.weekdays9am,
- *   timezone: "America/New_York",
- *   misfire: { policy: "once", within: "1 hour" },
- *   retry: { times: 3, schedule: Schedule.exponential("10 seconds") }
- * }, Effect.fn("report")(function*(run) { ... }))
+ * import * as Effect from "effect/Effect"
+ * import * as Layer from "effect/Layer"
+ * import * as Schedule from "effect/Schedule"
+ * import * as Cron from "effect-seams/Cron"
+ * import { layerCron } from "effect-seams/layers/memory"
  *
- * Layer.provide(Report.layer, layerCron)
+ * const Report = Cron.job(
+ *   "daily-report",
+ *   {
+ *     schedule: Cron.presets.weekdays9am,
+ *     timezone: "America/New_York",
+ *     misfire: { policy: "once", within: "1 hour" },
+ *     retry: { times: 3, schedule: Schedule.exponential("10 seconds") }
+ *   },
+ *   Effect.fn("report")(function* (run) {
+ *     yield* Effect.log(`report of ${run.scheduledTime}, attempt ${run.attempt}`)
+ *   })
+ * )
+ *
+ * export const main = Layer.launch(Layer.provide(Report.layer, layerCron))
  * ```
  *
  * **Time.** A schedule is a cron expression of 5 or 6 fields or a nickname, `Cron.every(duration)`, `Cron.at(instant)` or an

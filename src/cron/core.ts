@@ -1,6 +1,7 @@
 /**
  * The moving part of a scheduler: applies drafts to the store, forks what they start, and wakes for what is due.
  */
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
@@ -11,8 +12,8 @@ import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
-import type { HealthRegistry } from "../internal/health.ts"
 import { background } from "../internal/background.ts"
+import type { HealthRegistry, PartHandle } from "../internal/health.ts"
 import { Draft, type DraftContext, type RunResult } from "./draft.ts"
 import { type CronError, fail, Unavailable, UnknownJob } from "./errors.ts"
 import type { Event } from "./events.ts"
@@ -94,8 +95,7 @@ export const makeCore = (
         (stored, now): Modification<{ readonly now: number; readonly done?: Done<A> }> => {
           const state = open(stored, now)
           if (state === undefined) return { result: { now }, state: undefined, records: [] }
-          const context = contextFor(state, now)
-          const draft = new Draft(state, context)
+          const draft = new Draft(state, contextFor(state, now))
           const answer = change(draft, now)
           const next = draft.close()
           const done = { answer, draft, state: next ?? draft.state, wakeAt: draft.wakeAt() }
@@ -111,7 +111,11 @@ export const makeCore = (
 
   const commit: Core["commit"] = (jobId, operation, change) =>
     Effect.flatMap(
-      commitOn(jobId, (state) => state, (draft, now) => ({ answer: change(draft, now) })),
+      commitOn(
+        jobId,
+        (state) => state,
+        (draft, now) => ({ answer: change(draft, now) })
+      ),
       (found) =>
         found === undefined ? Effect.fail(fail(new UnknownJob({ jobId, operation }))) : Effect.succeed(found.answer)
     )
@@ -124,20 +128,23 @@ export const makeCore = (
     clock.offset = now - (yield* Clock.currentTimeMillis)
     timer.adjust(clock.offset)
     const entry = entries.get(jobId)
+    let stops: ReadonlyArray<() => void> = []
     if (entry !== undefined) {
       entry.failures = 0
-      if (done === undefined) {
-        followState(entry, undefined)
-        timer.set(jobId, undefined)
-      } else if (entry.state === undefined || done.state.revision >= entry.state.revision) {
-        followState(entry, done.state)
-        timer.set(jobId, done.wakeAt)
+      if (done === undefined || entry.state === undefined || done.state.revision >= entry.state.revision) {
+        stops = followState(entry, done?.state)
+        timer.set(jobId, done?.wakeAt)
       }
     }
-    if (done === undefined) return
-    for (const event of done.draft.events) hub.publish(event)
-    yield* Effect.forEach(done.draft.records, tell, { discard: true })
-    yield* Effect.forEach(done.draft.starts, (claim) => launch(entry, claim, done.state), { discard: true })
+    if (done === undefined) {
+      slots.forget(jobId)
+    } else {
+      for (const event of done.draft.events) hub.publish(event)
+      yield* Effect.forEach(done.draft.records, tell, { discard: true })
+      yield* Effect.forEach(done.draft.starts, (claim) => launch(entry, claim, done.state), { discard: true })
+    }
+    // Last, since an interrupted run may go on at once and change the job again.
+    for (const stop of stops) stop()
   })
 
   /** Counts a record and gives it to whoever waits for it. */
@@ -168,7 +175,8 @@ export const makeCore = (
       claim,
       dueAt: Result.match(slots.read(state.definition), {
         onFailure: () => claim.slot,
-        onSuccess: (known) => (claim.kind === "schedule" || claim.kind === "misfire" ? known.due(claim.slot) : claim.slot)
+        onSuccess: (known) =>
+          claim.kind === "schedule" || claim.kind === "misfire" ? known.due(claim.slot) : claim.slot
       }),
       lease,
       now: storeNow,
@@ -176,7 +184,11 @@ export const makeCore = (
       stop: (reason) => stopRun(running, reason),
       extend: (attempt) =>
         Effect.map(
-          commitOn(jobId, (current) => current, (draft) => draft.extend(claim.token, attempt)),
+          commitOn(
+            jobId,
+            (current) => current,
+            (draft) => draft.extend(claim.token, attempt)
+          ),
           (held) => held ?? "lost"
         ),
       finish: (result) => {
@@ -216,17 +228,27 @@ export const makeCore = (
     yield* known === undefined ? tell(record) : countRun(jobId, record.outcome)
   })
 
+  const parts: { timer: PartHandle | undefined } = { timer: undefined }
+
+  /** Looks at one job. Whatever goes wrong, the job is looked at again. */
   const advance = (jobId: string) => {
     const entry = entries.get(jobId)
     if (entry === undefined) return Effect.void
-    return commitOn(jobId, (state) => state, (draft) => draft.advance()).pipe(
-      Effect.catch((error) => {
-        entry.failures++
-        return Effect.andThen(
-          Effect.logWarning(`Cron job ${jobId} could not be looked at and is tried again`, error),
-          Effect.map(storeNow, (now) => timer.set(jobId, now + Math.min(5_000, 100 * 2 ** entry.failures)))
-        )
-      })
+    return commitOn(
+      jobId,
+      (state) => state,
+      (draft) => draft.advance()
+    ).pipe(
+      Effect.andThen(parts.timer?.up ?? Effect.void),
+      Effect.catchCause(
+        Effect.fnUntraced(function* (cause) {
+          const error = String(Cause.squash(cause))
+          entry.failures++
+          timer.set(jobId, (yield* storeNow) + Math.min(5_000, 100 * 2 ** entry.failures))
+          yield* parts.timer?.down(error) ?? Effect.void
+          yield* Effect.logWarning(`Cron job ${jobId} could not be looked at and is tried again: ${error}`)
+        })
+      )
     )
   }
 
@@ -253,7 +275,9 @@ export const makeCore = (
     const now = yield* storeNow
     const none = { attempt: 0, token: 0, runner, startedAt: now }
     for (const run of waiting) {
-      yield* answer(makeRecord(jobId, run, none, { outcome: "Cancelled", reason: "unscheduled", error: null, endedAt: now }))
+      yield* answer(
+        makeRecord(jobId, run, none, { outcome: "Cancelled", reason: "unscheduled", error: null, endedAt: now })
+      )
     }
     hub.publish({ _tag: "Unscheduled", jobId, time: DateTime.makeUnsafe(now) })
     return true
@@ -286,7 +310,10 @@ export const makeCore = (
   const follow = (jobId: string) => Effect.andThen(advance(jobId), answerFromHistory(jobId))
 
   const start = Effect.gen(function* () {
-    yield* Effect.forkScoped(timer.run(advanceAll))
+    yield* background("cron timer", health, (part) => {
+      parts.timer = part
+      return timer.run(advanceAll)
+    })
     if (!shared) return
     yield* background("cron changes", health, (part) =>
       Effect.gen(function* () {

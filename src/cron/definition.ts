@@ -113,6 +113,13 @@ export interface Local {
 
 const maxCatchUp = 1_000
 
+/** A copy that nobody can change: what is stored is out of the caller's reach. */
+const frozen = <A extends Schema.Json | Readonly<Record<string, Schema.Json>>>(value: A): A => {
+  if (typeof value !== "object" || value === null) return value
+  if (Array.isArray(value)) return Object.freeze(value.map(frozen)) as A
+  return Object.freeze(Object.fromEntries(Object.entries(value).map(([key, part]) => [key, frozen(part)]))) as A
+}
+
 /** Checks options and turns them into data. @internal */
 export const define = <E>(
   id: string,
@@ -138,7 +145,9 @@ export const define = <E>(
     ): Result.Result<number | null, CronError> => {
       if (input === undefined) return Result.succeed(null)
       const found = DateTime.make(input)
-      return Option.isSome(found) ? Result.succeed(DateTime.toEpochMillis(found.value)) : invalid(field, "it is not a date")
+      return Option.isSome(found)
+        ? Result.succeed(DateTime.toEpochMillis(found.value))
+        : invalid(field, "it is not a date")
     }
     const count = (field: string, input: number | undefined, otherwise: number, min: number, max: number) =>
       input === undefined || (Number.isInteger(input) && input >= min && input <= max)
@@ -174,7 +183,7 @@ export const define = <E>(
       end,
       maxRuns: options.maxRuns === undefined ? null : yield* count("maxRuns", options.maxRuns, 1, 1, max),
       onCrash: options.onCrash ?? "retry",
-      metadata: options.metadata ?? {}
+      metadata: frozen(options.metadata ?? {})
     }
     const local: Local = {
       runOnInit: options.runOnInit ?? false,

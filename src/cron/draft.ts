@@ -13,6 +13,8 @@ import type { ActiveRun, JobState, RecordData, WaitingRun } from "./state.ts"
 // A run that kills its process each time must not do so for ever.
 const maxLost = 10
 
+const mostWaiting = 1_000
+
 /** Runs that go one after the other, whatever the overlap policy. */
 const inOrder = (kind: RunKind): boolean => kind === "misfire" || kind === "backfill"
 
@@ -59,6 +61,8 @@ export class Draft {
   /** Decides about every slot that is due, takes over what was lost, and starts what can start. */
   advance(): void {
     this.#takeOver()
+    // What waits comes before what is due now: a run that ends at the instant of a slot makes room for both.
+    this.#startWaiting()
     this.#decideSlots()
     this.#startWaiting()
   }
@@ -67,7 +71,7 @@ export class Draft {
   accept(run: WaitingRun): void {
     const { active, definition, waiting } = this.state
     const { overlap } = definition
-    if (!this.#context.canStart) return this.#wait(run)
+    if (!this.#context.canStart) return this.room() > 0 ? this.#wait(run) : this.skip(run, "queueFull")
     if (active.length === 0 && waiting.length === 0) return this.#start(run)
     if (overlap === "allow") return this.#start(run)
     if (overlap === "skip") return this.skip(run, "overlap")
@@ -75,13 +79,18 @@ export class Draft {
       for (const dropped of waiting) if (!inOrder(dropped.kind)) this.skip(dropped, "overlap")
       this.update({
         waiting: waiting.filter((other) => inOrder(other.kind)),
-        active: active.map((other) => ({ ...other, cancel: "overlap" }))
+        active: active.map((other): ActiveRun => Object.assign({}, other, { cancel: "overlap" }))
       })
       return this.#wait(run)
     }
     const room = overlap === "queueOne" ? 1 : overlap.queueAll
     if (waiting.filter((other) => !inOrder(other.kind)).length < room) return this.#wait(run)
     this.skip(run, "queueFull")
+  }
+
+  /** How many more runs may wait: the state of a job stays small. */
+  room(): number {
+    return Math.max(0, mostWaiting - this.state.waiting.length)
   }
 
   /** Takes runs on that go one after the other, before anything else waits for their end. */

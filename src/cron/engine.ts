@@ -173,9 +173,7 @@ export const atInstant = (at: number): Instants => ({
 /** The same instants without those before `start` (if given) and those at or after `end` (if given). @internal */
 export const within = (instants: Instants, start: number | null, end: number | null): Instants => {
   const keep = (found: number | undefined): number | undefined =>
-    found === undefined || (end !== null && found >= end) || (start !== null && found < start)
-      ? undefined
-      : found
+    found === undefined || (end !== null && found >= end) || (start !== null && found < start) ? undefined : found
   return {
     after: (instant) => keep(instants.after(start === null ? instant : Math.max(instant, start - 1))),
     before: (instant) => keep(instants.before(end === null ? instant : Math.min(instant, end)))

@@ -38,18 +38,27 @@ interface Base {
   readonly time: DateTime.Utc
 }
 
-/** @since 0.1.0 @category events */
+/**
+ * @since 0.1.0
+ * @category events
+ */
 export interface Scheduled extends Base {
   readonly _tag: "Scheduled"
   readonly created: boolean
 }
 
-/** @since 0.1.0 @category events */
+/**
+ * @since 0.1.0
+ * @category events
+ */
 export interface Unscheduled extends Base {
   readonly _tag: "Unscheduled"
 }
 
-/** @since 0.1.0 @category events */
+/**
+ * @since 0.1.0
+ * @category events
+ */
 export interface Redefined extends Base {
   readonly _tag: "Redefined"
   readonly applied: boolean
@@ -59,13 +68,19 @@ export interface Redefined extends Base {
   readonly offeredVersion: number
 }
 
-/** @since 0.1.0 @category events */
+/**
+ * @since 0.1.0
+ * @category events
+ */
 export interface Started extends Base {
   readonly _tag: "Started"
   readonly run: Run
 }
 
-/** @since 0.1.0 @category events */
+/**
+ * @since 0.1.0
+ * @category events
+ */
 export interface Retrying extends Base {
   readonly _tag: "Retrying"
   /** The attempt that failed. */
@@ -74,25 +89,37 @@ export interface Retrying extends Base {
   readonly delay: Duration.Duration
 }
 
-/** @since 0.1.0 @category events */
+/**
+ * @since 0.1.0
+ * @category events
+ */
 export interface Succeeded extends Base {
   readonly _tag: "Succeeded"
   readonly record: RunRecord
 }
 
-/** @since 0.1.0 @category events */
+/**
+ * @since 0.1.0
+ * @category events
+ */
 export interface Failed extends Base {
   readonly _tag: "Failed"
   readonly record: RunRecord
 }
 
-/** @since 0.1.0 @category events */
+/**
+ * @since 0.1.0
+ * @category events
+ */
 export interface Cancelled extends Base {
   readonly _tag: "Cancelled"
   readonly record: RunRecord
 }
 
-/** @since 0.1.0 @category events */
+/**
+ * @since 0.1.0
+ * @category events
+ */
 export interface TakenOver extends Base {
   readonly _tag: "TakenOver"
   readonly runId: string
@@ -102,7 +129,10 @@ export interface TakenOver extends Base {
   readonly token: number
 }
 
-/** @since 0.1.0 @category events */
+/**
+ * @since 0.1.0
+ * @category events
+ */
 export interface Skipped extends Base {
   readonly _tag: "Skipped"
   readonly runId: string
@@ -111,7 +141,10 @@ export interface Skipped extends Base {
   readonly reason: StopReason
 }
 
-/** @since 0.1.0 @category events */
+/**
+ * @since 0.1.0
+ * @category events
+ */
 export interface Missed extends Base {
   readonly _tag: "Missed"
   readonly count: number

@@ -142,9 +142,7 @@ const readField = (
   if (text === "*" || (text === "?" && day)) return Result.succeed(null)
   const special = specialIn(text, rule)
   if (special !== undefined) {
-    return Result.fail(
-      fail(new Unsupported({ feature: `${special} in "${input}"`, field: rule.name, detail: notYet }))
-    )
+    return Result.fail(fail(new Unsupported({ feature: `${special} in "${input}"`, field: rule.name, detail: notYet })))
   }
   const found = new Set<number>()
   for (const part of text.split(",")) {
@@ -156,7 +154,7 @@ const readField = (
   // A field that names every value is no restriction, but `1-31` in a day field still takes part in the rule that either
   // day field may match; only `*/1` is `*` there too.
   const every = found.size === size && (!day || text === "*/1")
-  return Result.succeed(every ? null : Array.from(found).sort((a, b) => a - b))
+  return Result.succeed(every ? null : Array.from(found).toSorted((a, b) => a - b))
 }
 
 const specialIn = (text: string, rule: FieldRule): string | undefined => {

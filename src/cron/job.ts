@@ -93,12 +93,7 @@ export interface Job<S extends Schema.Constraint, F extends Schema.Constraint, o
  * @since 0.1.0
  * @category jobs
  */
-export const job = <
-  E extends ErrorOf<F>,
-  R,
-  S extends Schema.Constraint = never,
-  F extends Schema.Constraint = never
->(
+export const job = <E extends ErrorOf<F>, R, S extends Schema.Constraint = never, F extends Schema.Constraint = never>(
   id: string,
   options: JobOptions<E> & {
     /** What a run gives. It is encoded into the run's record, and `trigger` gives it back from any process. */

@@ -49,14 +49,17 @@ export const make = (
     yield* Effect.addFinalizer(() => core.stop)
 
     const info = (state: JobState): JobInfo => toInfo(core, state)
-    const get = (jobId: string, operation: string) =>
-      Effect.flatMap(store.get(jobId), (state) =>
-        state === undefined ? Effect.fail(fail(new UnknownJob({ jobId, operation }))) : Effect.succeed(state)
-      )
+    const get = Effect.fnUntraced(function* (jobId: string, operation: string) {
+      const state = yield* store.get(jobId)
+      if (state === undefined) return yield* fail(new UnknownJob({ jobId, operation }))
+      return state
+    })
     const register = registerWith(core, nextId)
 
     const schedule: Service["schedule"] = (job, registerOptions) =>
-      Effect.flatMap(job.prepare, (prepared) => Effect.map(register(prepared, registerOptions), ({ state }) => info(state)))
+      Effect.flatMap(job.prepare, (prepared) =>
+        Effect.map(register(prepared, registerOptions), ({ state }) => info(state))
+      )
 
     const scheduleScoped = <R>(job: Schedulable<R>, registerOptions?: RegisterOptions) =>
       Effect.flatMap(job.prepare, (prepared) =>
@@ -73,7 +76,11 @@ export const make = (
         // Nobody else can run what was asked for by hand.
         if (!store.capabilities.shared) {
           yield* core
-            .commitOn(entry.id, (state) => state, (draft) => draft.dropWaiting("closed", byHand))
+            .commitOn(
+              entry.id,
+              (state) => state,
+              (draft) => draft.dropWaiting("closed", byHand)
+            )
             .pipe(Effect.ignore)
         }
       }
@@ -108,14 +115,22 @@ export const make = (
       let slot = slots.after(DateTime.toEpochMillis(from.value) - 1)
       while (slot !== undefined && slot < DateTime.toEpochMillis(to.value)) {
         if (found.length === limit) {
-          return yield* invalid("limit", `there are more than ${limit} slots in this range; raise limit or give a shorter range`)
+          return yield* invalid(
+            "limit",
+            `there are more than ${limit} slots in this range; raise limit or give a shorter range`
+          )
         }
         found.push(slot)
         slot = slots.after(slot)
       }
       const now = yield* store.now
       const runs = found.map((at): WaitingRun => ({ id: nextId(now), kind: "backfill", slot: at }))
-      yield* core.commit(jobId, "backfill", (draft) => draft.acceptInOrder(runs))
+      const accepted = yield* core.commit(jobId, "backfill", (draft) => {
+        if (runs.length > draft.room()) return false
+        draft.acceptInOrder(runs)
+        return true
+      })
+      if (!accepted) return yield* invalid("limit", "too many runs wait already; try again when some have ended")
       return found.map((at) => DateTime.makeUnsafe(at))
     })
 

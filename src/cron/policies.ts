@@ -55,7 +55,10 @@ export interface Retry<E> {
    * second, doubled each time, at most 1 minute.
    */
   readonly schedule?: EffectSchedule.Schedule<unknown, number> | undefined
-  /** Asked about typed failures: `false` ends the run. Defects and timeouts are always tried again. */
+  /**
+   * Asked about typed failures: `false` ends the run. Defects and timeouts are always tried again.
+   * Annotate its parameter, or give the job an `error` schema: TypeScript reads the options before the handler.
+   */
   readonly while?: ((error: E) => boolean) | undefined
 }
 

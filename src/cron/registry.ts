@@ -65,15 +65,16 @@ export const stopEntry = Effect.fnUntraced(function* (
   yield* ended
 })
 
-/** Interrupts the runs of an entry that a newer state does not have, or wants to be cancelled. @internal */
-export const followState = (entry: Entry, state: JobState | undefined): void => {
+/** Takes over a newer state; gives the interruptions of runs that it does not have any more, or wants to be cancelled. @internal */
+export const followState = (entry: Entry, state: JobState | undefined): ReadonlyArray<() => void> => {
   entry.state = state
+  const stops: Array<() => void> = []
   for (const running of entry.running.values()) {
     const claim = state?.active.find((run) => run.token === running.token)
-    if (state === undefined) stopRun(running, "unscheduled")
-    else if (claim === undefined) stopRun(running, "leaseLost")
-    else if (claim.cancel !== null) stopRun(running, claim.cancel)
+    const reason = state === undefined ? "unscheduled" : claim === undefined ? "leaseLost" : claim.cancel
+    if (reason !== null) stops.push(() => stopRun(running, reason))
   }
+  return stops
 }
 
 /** Reads definitions into slots, remembering the last reading per job. @internal */

@@ -63,16 +63,18 @@ export const executeRun = Effect.fnUntraced(function* (env: RunEnvironment) {
   const result = yield* attemptAll(env, attempts).pipe(
     // A retry schedule or predicate that throws must not leave the claim behind.
     Effect.catchCause((cause) =>
-      Effect.map(
-        env.now,
-        (endedAt): RunResult => ({ outcome: "Failed", reason: null, error: messageOf(Cause.squash(cause)), endedAt })
-      )
+      Effect.map(env.now, (endedAt): RunResult => ({
+        outcome: "Failed",
+        reason: null,
+        error: messageOf(Cause.squash(cause)),
+        endedAt
+      }))
     )
   )
   yield* env.finish(result).pipe(
     Effect.retry({ schedule: recordRetry, while: (error) => error.isRetryable }),
     Effect.catch((error) =>
-      Effect.logError(`Cron run ${claim.id} ended (${result.outcome}), and the result could not be recorded`, error)
+      Effect.logError(`Cron run ${claim.id} ended (${result.outcome}), and could not be recorded: ${error.message}`)
     )
   )
   if (heartbeat !== undefined) yield* Fiber.interrupt(heartbeat)
@@ -97,14 +99,16 @@ const attemptAll = Effect.fnUntraced(function* (env: RunEnvironment, attempts: {
     if (attempt === 1) yield* recordLateness(definition.id, Math.max(0, startedAt - env.dueAt))
     const run = makeRun(definition, { ...claim, attempt }, DateTime.makeUnsafe(startedAt))
     const exit = yield* Effect.exit(
-      prepared.handler(run).pipe(
-        Effect.provideService(CurrentRun, run),
-        Effect.scoped,
-        limited(definition.timeout),
-        runSpan(run, local.tracing),
-        Effect.annotateLogs({ job: definition.id, run: run.id, attempt }),
-        Effect.interruptible
-      )
+      prepared
+        .handler(run)
+        .pipe(
+          Effect.provideService(CurrentRun, run),
+          Effect.scoped,
+          limited(definition.timeout),
+          runSpan(run, local.tracing),
+          Effect.annotateLogs({ job: definition.id, run: run.id, attempt }),
+          Effect.interruptible
+        )
     )
     const endedAt = yield* env.now
     if (Exit.isSuccess(exit)) {
@@ -124,7 +128,9 @@ const attemptAll = Effect.fnUntraced(function* (env: RunEnvironment, attempts: {
     attempts.current = attempt + 1
     const held = yield* env.extend(attempt + 1).pipe(
       Effect.retry({ schedule: recordRetry, while: (cause) => cause.isRetryable }),
-      Effect.catch((cause) => Effect.as(Effect.logError(`Cron run ${claim.id} could not keep its claim`, cause), "lost"))
+      Effect.catch((cause) =>
+        Effect.as(Effect.logError(`Cron run ${claim.id} could not keep its claim: ${cause.message}`), "lost")
+      )
     )
     if (held === "lost") {
       env.stop("leaseLost")
@@ -180,7 +186,7 @@ const beat = Effect.fnUntraced(function* (env: RunEnvironment, lease: number, at
     }
     const age = Number(((yield* Clock.monotonicTimeNanos) - heldAt) / 1_000_000n)
     if (answer._tag === "Failure") {
-      yield* Effect.logWarning(`Cron run ${env.claim.id} could not extend its claim`, answer.failure)
+      yield* Effect.logWarning(`Cron run ${env.claim.id} could not extend its claim: ${answer.failure.message}`)
       if (age < lease) continue
     }
     return env.stop("leaseLost")

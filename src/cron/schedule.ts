@@ -5,8 +5,16 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
-import { atInstant, type Dst, type DstRules, everyInstants, expressionInstants, type Instants, within } from "./engine.ts"
-import { CronError, fail, InvalidExpression } from "./errors.ts"
+import {
+  atInstant,
+  type Dst,
+  type DstRules,
+  everyInstants,
+  expressionInstants,
+  type Instants,
+  within
+} from "./engine.ts"
+import { type CronError, fail, InvalidExpression } from "./errors.ts"
 import { type Fields, neverDue, readFields } from "./fields.ts"
 import { makeZone, type Zone } from "./zone.ts"
 
@@ -191,10 +199,12 @@ const readInput = (
   }
   return Option.match(DateTime.make(input.instant), {
     onNone: () => Result.fail(invalid("at", "at", String(input.instant), "it is not a date")),
-    onSome: (instant) =>
-      Result.succeed({ data: { type: "at", at: DateTime.toEpochMillis(instant) }, timezone, dst })
+    onSome: (instant) => Result.succeed({ data: { type: "at", at: DateTime.toEpochMillis(instant) }, timezone, dst })
   })
 }
+
+const values = (set: ReadonlySet<number>): ReadonlyArray<number> | null =>
+  set.size === 0 ? null : Array.from(set).toSorted((a, b) => a - b)
 
 const readCron = (
   cron: EffectCron.Cron,
@@ -212,7 +222,6 @@ const readCron = (
       )
     )
   }
-  const values = (set: ReadonlySet<number>) => (set.size === 0 ? null : Array.from(set).sort((a, b) => a - b))
   // The type hides `and`, the value's JSON form shows it.
   const json: unknown = cron.toJSON()
   const data: ScheduleData = {
@@ -232,11 +241,7 @@ const readCron = (
 }
 
 /** Makes a schedule of stored data. @internal */
-export const build = (
-  data: ScheduleData,
-  timezone: string,
-  dst: DstRules
-): Result.Result<Schedule, CronError> => {
+export const build = (data: ScheduleData, timezone: string, dst: DstRules): Result.Result<Schedule, CronError> => {
   const zone = zoneOf(data, timezone)
   if (Result.isFailure(zone)) return Result.fail(zone.failure)
   return Result.map(instantsOf(data, zone.success, dst), (instants): Schedule => {
@@ -320,7 +325,7 @@ export const describe = (data: ScheduleData): string => {
       return data.expression
     case "fields":
       return [data.second, data.minute, data.hour, data.dayOfMonth, data.month, data.dayOfWeek]
-        .map((values) => values?.join(",") ?? "*")
+        .map((field) => field?.join(",") ?? "*")
         .join(" ")
   }
 }

@@ -101,10 +101,7 @@ export interface Service {
   /** Slots from now on are due again; those that passed meanwhile are not made up for. */
   readonly enable: (jobId: string) => Effect.Effect<void, CronError>
   /** No slot is due until `enable`. Queued slots are dropped; a run going on ends, with its retries. */
-  readonly disable: (
-    jobId: string,
-    options?: { readonly note?: string | undefined }
-  ) => Effect.Effect<void, CronError>
+  readonly disable: (jobId: string, options?: { readonly note?: string | undefined }) => Effect.Effect<void, CronError>
   /** All jobs, ordered by id. */
   readonly list: Effect.Effect<ReadonlyArray<JobInfo>, CronError>
   readonly get: (jobId: string) => Effect.Effect<JobInfo, CronError>

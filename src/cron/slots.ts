@@ -46,15 +46,15 @@ export const makeSlots = (definition: Definition, source: Instants): Slots => {
     },
     latest: (from, last, limit) => {
       const found: Array<number> = []
-      for (let slot: number | undefined = last; slot !== undefined && slot >= from && found.length < limit; ) {
+      for (let slot: number | undefined = last; slot !== undefined && slot >= from && found.length < limit;) {
         found.push(slot)
         slot = instants.before(slot)
       }
-      return found.reverse()
+      return found.toReversed()
     },
     count: (first, last) => {
       let count = 1
-      for (let slot = instants.after(first); slot !== undefined && slot <= last && count < countLimit; ) {
+      for (let slot = instants.after(first); slot !== undefined && slot <= last && count < countLimit;) {
         count++
         slot = instants.after(slot)
       }

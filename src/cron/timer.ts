@@ -43,12 +43,14 @@ export const makeTimer = (): Timer => {
     if (old !== undefined) due.delete(old)
     if (at === undefined) {
       byId.delete(id)
-      return
+    } else {
+      const entry = { at, id }
+      byId.set(id, entry)
+      due.set(entry, true)
     }
-    const entry = { at, id }
-    byId.set(id, entry)
-    due.set(entry, true)
-    if (at < sleepingUntil) changed.openUnsafe()
+    // Sooner than the sleep, or not at all any more.
+    const head = due.firstKey()?.at
+    if (head === undefined ? sleepingUntil !== Number.POSITIVE_INFINITY : head < sleepingUntil) changed.openUnsafe()
   }
 
   const takeDue = (now: number): ReadonlyArray<string> => {

@@ -261,7 +261,9 @@ export const policyCases = (test: Cases): void => {
     test("does not happen unless asked for", (c) =>
       Effect.gen(function* () {
         const events = yield* collectEvents(c.cron, c.id())
-        yield* c.cron.scheduleScoped(Cron.job(c.id(), { schedule: c.every, maxRuns: 1 }, () => Effect.die(new Error("bad"))))
+        yield* c.cron.scheduleScoped(
+          Cron.job(c.id(), { schedule: c.every, maxRuns: 1 }, () => Effect.die(new Error("bad")))
+        )
         yield* c.until("the end", () => tags(events).includes("Failed"))
         assert.deepStrictEqual(tags(events), ["Scheduled", "Started", "Failed"])
         const [record] = yield* c.cron.history(c.id())
@@ -302,7 +304,7 @@ export const policyCases = (test: Cases): void => {
                     assert.deepStrictEqual(records, [])
                   })
               )
-              if (run.attempt === 1) yield* Effect.fail("again")
+              if (run.attempt === 1) return yield* Effect.fail("again")
             })
           )
         )

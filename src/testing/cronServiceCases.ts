@@ -47,9 +47,12 @@ export const serviceCases = (test: Cases, options: CronSuiteOptions<never>): voi
 
     test("lists jobs by id, as snapshots that do not change", (c) =>
       Effect.gen(function* () {
-        const job = (name: string) => Cron.job(c.id(name), { schedule: "@yearly", metadata: { name } }, () => Effect.void)
+        const shared: Array<string> = []
+        const job = (name: string) =>
+          Cron.job(c.id(name), { schedule: "@yearly", metadata: { name, shared } }, () => Effect.void)
         yield* c.cron.schedule(job("b"))
         const before = yield* c.cron.schedule(job("a"))
+        shared.push("too late")
         assert.isTrue(Object.isFrozen(before))
         const mine = (yield* c.cron.list).filter((info) => info.id === c.id("a") || info.id === c.id("b"))
         assert.deepStrictEqual(
@@ -61,7 +64,7 @@ export const serviceCases = (test: Cases, options: CronSuiteOptions<never>): voi
         const after = yield* c.cron.get(c.id("a"))
         assert.deepStrictEqual(
           [after.enabled, after.pauseNote, after.hasHandler, after.metadata, after.schedule],
-          [false, "later", true, { name: "a" }, "@yearly"]
+          [false, "later", true, { name: "a", shared: [] }, "@yearly"]
         )
         yield* Effect.forEach(["a", "b"], (name) => c.cron.unschedule(c.id(name)))
       }))
@@ -277,7 +280,7 @@ export const serviceCases = (test: Cases, options: CronSuiteOptions<never>): voi
 
     test("of a typed job gives the value, the error, or RunFailed with the record", (c) =>
       Effect.gen(function* () {
-        class Bad extends Schema.TaggedError<Bad>()("Bad", { code: Schema.Number }) {}
+        class Bad extends Schema.TaggedError<Bad>()("Bad", { code: Schema.Finite }) {}
         const Job = Cron.job(
           c.id(),
           { schedule: "@yearly", success: Schema.Struct({ at: Schema.Date, big: Schema.BigInt }), error: Bad },

@@ -7,6 +7,7 @@ import * as DateTime from "effect/DateTime"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as References from "effect/References"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
@@ -111,7 +112,12 @@ export const casesOver = <E>(options: CronSuiteOptions<E>): Cases => {
             toSlot,
             until
           })
-        }).pipe(Effect.scoped, Effect.provide(Layer.fresh(options.layer))),
+        }).pipe(
+          Effect.scoped,
+          Effect.provide(Layer.fresh(options.layer)),
+          // Runs that fail on purpose are logged as warnings.
+          Effect.provideService(References.MinimumLogLevel, "Error")
+        ),
       options.timeout ?? 30_000
     )
 }

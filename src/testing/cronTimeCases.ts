@@ -70,7 +70,9 @@ export const timeCases = (test: Cases): void => {
         const runs: Array<number> = []
         const at = (yield* Clock.currentTimeMillis) + c.period
         yield* c.cron.scheduleScoped(
-          Cron.job(c.id(), { schedule: Cron.at(at) }, (run) => Effect.sync(() => void runs.push(millis(run.scheduledTime))))
+          Cron.job(c.id(), { schedule: Cron.at(at) }, (run) =>
+            Effect.sync(() => void runs.push(millis(run.scheduledTime)))
+          )
         )
         assert.deepStrictEqual((yield* c.cron.next(c.id(), 5)).map(millis), [at])
         yield* c.until("the run", () => runs.length > 0)
@@ -203,7 +205,9 @@ export const timeCases = (test: Cases): void => {
       Effect.gen(function* () {
         let runs = 0
         yield* c.cron.scheduleScoped(
-          Cron.job(c.id(), { schedule: "@yearly", runOnInit: true, enabled: false }, () => Effect.sync(() => void runs++))
+          Cron.job(c.id(), { schedule: "@yearly", runOnInit: true, enabled: false }, () =>
+            Effect.sync(() => void runs++)
+          )
         )
         yield* c.advance(c.period)
         assert.strictEqual(runs, 0)

@@ -11,7 +11,12 @@ export const counterCases = (test: Cases): void => {
   describe("counters", () => {
     test("begin at 0n for sum, and at the operand for min and max", ({ key, kv }) =>
       Effect.gen(function* () {
-        yield* Kv.atomic([Kv.sum(key("sum"), 7n), Kv.min(key("min"), 7n), Kv.max(key("max"), 7n), Kv.sum(key("zero"), 0n)])
+        yield* Kv.atomic([
+          Kv.sum(key("sum"), 7n),
+          Kv.min(key("min"), 7n),
+          Kv.max(key("max"), 7n),
+          Kv.sum(key("zero"), 0n)
+        ])
         const found = yield* kv.getMany([key("sum"), key("min"), key("max"), key("zero")])
         assert.deepStrictEqual(found.map(valueOf), [7n, 7n, 7n, 0n])
       }))
@@ -50,7 +55,8 @@ export const counterCases = (test: Cases): void => {
         yield* failure("CounterOverflow", Kv.sum(key("n"), greatest))
         yield* failure("CounterOverflow", Kv.atomic([Kv.sum(key("m"), greatest), Kv.sum(key("m"), 1n)]))
         for (const bad of [-1n, greatest + 1n, 2n ** 64n]) {
-          for (const op of [Kv.sum, Kv.min, Kv.max]) assert.notStrictEqual(yield* reasonOf(op(key("new"), bad)), "success")
+          for (const op of [Kv.sum, Kv.min, Kv.max])
+            assert.notStrictEqual(yield* reasonOf(op(key("new"), bad)), "success")
         }
         assert.notStrictEqual(yield* reasonOf(Kv.sum(key("new"), 1 as unknown as bigint)), "success")
         assert.deepStrictEqual(yield* kv.get(key("n")), before)
@@ -85,7 +91,13 @@ export const counterCases = (test: Cases): void => {
         yield* settle(
           Effect.forEach(
             Array.from({ length: 300 }, (_, i) => BigInt(i)),
-            (n) => Kv.atomic([Kv.sum(key("total"), n), Kv.sum(key("count"), 1n), Kv.max(key("max"), n), Kv.min(key("min"), n)]),
+            (n) =>
+              Kv.atomic([
+                Kv.sum(key("total"), n),
+                Kv.sum(key("count"), 1n),
+                Kv.max(key("max"), n),
+                Kv.min(key("min"), n)
+              ]),
             { concurrency: "unbounded", discard: true }
           )
         )
@@ -190,7 +202,12 @@ export const counterCases = (test: Cases): void => {
         )
       ))
 
-    test("shows getMany one moment: two entries of one commit are never seen apart", ({ key, kv, settle }) =>
+    test("shows getMany and a page one moment: entries of one commit are never seen apart", ({
+      key,
+      kv,
+      root,
+      settle
+    }) =>
       Effect.gen(function* () {
         const keys = Array.from({ length: 20 }, (_, i) => key(i))
         const write = (n: number) => Kv.atomic(keys.map((one) => Kv.set(one, n)))
@@ -208,6 +225,8 @@ export const counterCases = (test: Cases): void => {
         while (writer.pollUnsafe() === undefined) {
           const values = (yield* kv.getMany(keys)).map(valueOf)
           assert.strictEqual(new Set(values).size, 1)
+          const page = yield* kv.page({ prefix: [root] })
+          assert.strictEqual(new Set(page.entries.map((entry) => entry.versionstamp)).size, 1)
           seen.add(values[0])
           yield* Effect.yieldNow
         }

@@ -10,7 +10,17 @@ import { conflict, failure, setAll, some, valueOf, watching } from "./kvSupport.
 
 const ttl = 300
 
-const refusedExpiry: ReadonlyArray<unknown> = [0, -1, Number.NaN, "0 millis", "-5 seconds", "soon", -1n, {}, "-Infinity"]
+const refusedExpiry: ReadonlyArray<unknown> = [
+  0,
+  -1,
+  Number.NaN,
+  "0 millis",
+  "-5 seconds",
+  "soon",
+  -1n,
+  {},
+  "-Infinity"
+]
 
 /** Whether a key is there, only said when the clock did not pass the deadline during the read. */
 const alive = ({ kv }: Case, key: Kv.Key, deadline: number) =>
@@ -56,7 +66,12 @@ export const expiryCases = (test: Cases): void => {
         assert.isFalse(yield* alive(c, key("a"), deadline))
       }))
 
-    test("hides the entry from get, getMany, has, list, pages, counting and checks alike", ({ advance, key, kv, root }) =>
+    test("hides the entry from get, getMany, has, list, pages, counting and checks alike", ({
+      advance,
+      key,
+      kv,
+      root
+    }) =>
       Effect.gen(function* () {
         const Names = Kv.collection([root, "p"], { key: Schema.String, value: Schema.String })
         const expireIn = ttl
@@ -77,7 +92,10 @@ export const expiryCases = (test: Cases): void => {
         assert.deepStrictEqual(many.map(valueOf), ["(none)", "stays", "(none)", "stays", "(none)"])
         const keys = (entries: ReadonlyArray<Kv.Entry>) => entries.map((entry) => entry.key[2])
         assert.deepStrictEqual(keys(yield* Stream.runCollect(kv.list({ prefix: key("p") }))), ["b", "d"])
-        assert.deepStrictEqual(keys(yield* Stream.runCollect(kv.list({ prefix: key("p") }, { reverse: true }))), ["d", "b"])
+        assert.deepStrictEqual(keys(yield* Stream.runCollect(kv.list({ prefix: key("p") }, { reverse: true }))), [
+          "d",
+          "b"
+        ])
         const page = yield* kv.page({ prefix: key("p") }, { limit: 2 })
         assert.deepStrictEqual(keys(page.entries), ["b", "d"])
         assert.isTrue(Option.isNone(page.cursor))
@@ -161,6 +179,19 @@ export const expiryCases = (test: Cases): void => {
         assert.isTrue(Option.isNone(some(yield* kv.get(key("a"))).expiresAt))
       }))
 
+    test("may be a fraction of a millisecond or thousands of years", ({ advance, key, kv, virtual }) =>
+      Effect.gen(function* () {
+        yield* kv.set(key("short"), 1, { expireIn: "500 micros" })
+        if (virtual) assert.isTrue(yield* kv.has(key("short")))
+        yield* kv.set(key("long"), 1, { expireIn: "3652000 days" })
+        yield* kv.set(key("longest"), 1, { expireIn: Number.MAX_SAFE_INTEGER })
+        yield* advance(1)
+        assert.isFalse(yield* kv.has(key("short")))
+        const [long, longest] = yield* kv.getMany([key("long"), key("longest")])
+        assert.isTrue(some(some(long!).expiresAt) > 3_652_000 * 86_399_000)
+        assert.isTrue(Option.isSome(some(longest!).expiresAt))
+      }))
+
     test("is told to watchers as Expire, exactly once, also when nobody reads", (c) =>
       Effect.gen(function* () {
         const { advance, key, kv, pause, root } = c
@@ -201,7 +232,8 @@ export const expiryCases = (test: Cases): void => {
         yield* watcher.until("the end state", (w) => w.state().size === 10 && count(w.events, "Put") === 30)
         for (let i = 0; i < 20; i++) yield* pause
         const ends = (i: number) =>
-          watcher.events.filter((event) => (event._tag === "Expire" || event._tag === "Delete") && event.key[1] === i).length
+          watcher.events.filter((event) => (event._tag === "Expire" || event._tag === "Delete") && event.key[1] === i)
+            .length
         for (let i = 0; i < 20; i++) {
           if (i % 2 === 0) assert.isAtMost(ends(i), 1)
           else assert.strictEqual(ends(i), 1)

@@ -116,7 +116,7 @@ export const keyCases = (test: Cases): void => {
 
     test("are ordered bytes, string, bigint, number, boolean, each by value", ({ key, kv, root }) =>
       Effect.gen(function* () {
-        const shuffled = [...ordered.keys()].sort((a, b) => ((a * 31) % 53) - ((b * 31) % 53))
+        const shuffled = [...ordered.keys()].toSorted((a, b) => ((a * 31) % 53) - ((b * 31) % 53))
         yield* setAll(
           kv,
           shuffled.map((i) => [key(ordered[i]!), i])
@@ -129,16 +129,24 @@ export const keyCases = (test: Cases): void => {
         const reversed = yield* Stream.runCollect(kv.list({ prefix: [root] }, { reverse: true }))
         assert.deepStrictEqual(
           reversed.map((entry) => entry.value),
-          [...ordered.keys()].reverse()
+          [...ordered.keys()].toReversed()
         )
       }))
 
     test("order a tuple before the tuples that continue it, and those before the next tuple", ({ key, kv, root }) =>
       Effect.gen(function* () {
-        const keys = [key("a"), key("a", bytes()), key("a", "b"), key("a", "b", 1), key("a", true), key("a\0"), key("b")]
+        const keys = [
+          key("a"),
+          key("a", bytes()),
+          key("a", "b"),
+          key("a", "b", 1),
+          key("a", true),
+          key("a\0"),
+          key("b")
+        ]
         yield* setAll(
           kv,
-          [...keys].reverse().map((one) => [one, 0])
+          keys.toReversed().map((one) => [one, 0])
         )
         const listed = yield* Stream.runCollect(kv.list({ prefix: [root] }))
         assert.deepStrictEqual(

@@ -12,15 +12,21 @@ const textOfSize = (bytes: number) => "x".repeat(bytes - 2)
 
 const megabyte = 1_048_576
 
-export const limitCases = (test: Cases, name: string): void => {
-  describe(name, () => {
+export const limitCases = (test: Cases, title: string): void => {
+  describe(title, () => {
     test("offer the portable floor at least", ({ key, kv }) =>
       Effect.gen(function* () {
         const { limits } = kv.capabilities
         for (const name of ["key", "value", "checks", "mutations", "commit"] as const) {
           assert.isAtLeast(limits[name], Kv.portableLimits[name], name)
         }
-        assert.deepStrictEqual(Kv.portableLimits, { key: 2_048, value: 65_536, checks: 8, mutations: 1_000, commit: 819_200 })
+        assert.deepStrictEqual(Kv.portableLimits, {
+          key: 2_048,
+          value: 65_536,
+          checks: 8,
+          mutations: 1_000,
+          commit: 819_200
+        })
         yield* kv.set(key("json"), textOfSize(65_536))
         yield* kv.set(key("bytes"), new Uint8Array(65_536))
         assert.strictEqual((some(yield* kv.get(key("json"))).value as string).length, 65_534)
@@ -56,8 +62,14 @@ export const limitCases = (test: Cases, name: string): void => {
         if (Number.isFinite(limits.checks) && limits.checks <= 100_000) {
           const checks = Array.from({ length: limits.checks }, () => Kv.check(key("none"), null))
           yield* Kv.atomic([...checks, Kv.set(key("a"), 1)])
-          const reason = yield* failure("TooLarge", Kv.atomic([...checks, Kv.check(key("none"), null), Kv.set(key("b"), 1)]))
-          assert.deepStrictEqual([reason.what, reason.actual, reason.limit], ["checks", limits.checks + 1, limits.checks])
+          const reason = yield* failure(
+            "TooLarge",
+            Kv.atomic([...checks, Kv.check(key("none"), null), Kv.set(key("b"), 1)])
+          )
+          assert.deepStrictEqual(
+            [reason.what, reason.actual, reason.limit],
+            ["checks", limits.checks + 1, limits.checks]
+          )
         }
         if (Number.isFinite(limits.mutations) && limits.mutations <= 100_000) {
           const deletes = Array.from({ length: limits.mutations }, () => Kv.delete(key("none")))
@@ -94,7 +106,10 @@ export const limitCases = (test: Cases, name: string): void => {
         yield* kv.set(key("a"), 1)
         const stale = Kv.check(key("a"), null)
         yield* conflict(Kv.atomic([stale]))
-        yield* failure("TooLarge", Kv.atomic([stale, Kv.set(key("b"), new Uint8Array(kv.capabilities.limits.value + 1))]))
+        yield* failure(
+          "TooLarge",
+          Kv.atomic([stale, Kv.set(key("b"), new Uint8Array(kv.capabilities.limits.value + 1))])
+        )
       }))
   })
 }

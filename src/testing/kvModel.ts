@@ -15,8 +15,7 @@ import { assertOrdered, casesOver, keyText, watching } from "./kvSupport.ts"
  * @since 0.1.0
  * @category options
  */
-export interface KvModelOptions<E = never>
-  extends Pick<KvSuiteOptions<E>, "layer" | "clock" | "advance" | "timeout"> {
+export interface KvModelOptions<E = never> extends Pick<KvSuiteOptions<E>, "layer" | "clock" | "advance" | "timeout"> {
   /** How many random sequences are run. Default: 200. */
   readonly runs?: number | undefined
   /** The most operations of one sequence. Default: 50. */
@@ -75,7 +74,9 @@ const operationArb = (virtual: boolean) => {
       weight: 5,
       arbitrary: fc.record({
         run: fc.constant("atomic" as const),
-        checks: fc.array(fc.record({ at, expect: fc.constantFrom("now", "now", "now", "old", "none") }), { maxLength: 4 }),
+        checks: fc.array(fc.record({ at, expect: fc.constantFrom("now", "now", "now", "old", "none") }), {
+          maxLength: 4
+        }),
         writes: fc.array(write, { maxLength: 6 })
       })
     },
@@ -113,17 +114,16 @@ class Sequence {
 
   run(operations: ReadonlyArray<Operation>): Effect.Effect<void, Kv.KvError, Kv.Kv> {
     const { kv, pause } = this.#case
-    const self = this
     return Effect.scoped(
-      Effect.gen(function* () {
-        const watcher = yield* watching(self.#case, kv.watchPrefix([self.#root]))
+      Effect.gen({ self: this }, function* () {
+        const watcher = yield* watching(this.#case, kv.watchPrefix([this.#root]))
         for (const operation of operations) {
-          self.#model.now = yield* kv.now
-          yield* self.#step(operation)
+          this.#model.now = yield* kv.now
+          yield* this.#step(operation)
         }
-        self.#model.now = yield* kv.now
-        self.#compare(yield* Stream.runCollect(kv.list({ prefix: [self.#root] })), self.#model.all())
-        const expected = new Map(self.#model.all().map((entry) => [keyText(entry.key), entry.versionstamp]))
+        this.#model.now = yield* kv.now
+        this.#compare(yield* Stream.runCollect(kv.list({ prefix: [this.#root] })), this.#model.all())
+        const expected = new Map(this.#model.all().map((entry) => [keyText(entry.key), entry.versionstamp]))
         const same = () => {
           const seen = watcher.state()
           return seen.size === expected.size && Array.from(seen).every(([k, e]) => expected.get(k) === e.versionstamp)
@@ -142,10 +142,13 @@ class Sequence {
       case "advance":
         return advance(operation.millis)
       case "get":
-        return Effect.map(Effect.all([kv.get(this.#key(operation.at)), kv.has(this.#key(operation.at))]), ([found, has]) => {
-          assert.strictEqual(has, Option.isSome(found))
-          this.#compareOne(found, this.#model.get(this.#key(operation.at)))
-        })
+        return Effect.map(
+          Effect.all([kv.get(this.#key(operation.at)), kv.has(this.#key(operation.at))]),
+          ([found, has]) => {
+            assert.strictEqual(has, Option.isSome(found))
+            this.#compareOne(found, this.#model.get(this.#key(operation.at)))
+          }
+        )
       case "getMany":
         return Effect.map(kv.getMany(operation.keys.map((i) => this.#key(i))), (found) => {
           assert.strictEqual(found.length, operation.keys.length)
@@ -181,11 +184,13 @@ class Sequence {
     return Effect.map(Effect.result(commit), (result) => {
       if (Result.isFailure(result)) {
         const error = result.failure
-        if (error._tag === "Conflict") assert.deepEqual({ _tag: "Conflict", failed: [...error.failed] }, verdict as unknown)
+        if (error._tag === "Conflict")
+          assert.deepEqual({ _tag: "Conflict", failed: [...error.failed] }, verdict as unknown)
         else assert.strictEqual(error.reason._tag as string, verdict._tag, error.message)
         return
       }
-      if (verdict._tag !== "Commits") return assert.fail(`the store committed what the model refuses with ${verdict._tag}`)
+      if (verdict._tag !== "Commits")
+        return assert.fail(`the store committed what the model refuses with ${verdict._tag}`)
       verdict.write(result.success)
       for (const { key } of mutations) this.#remember(key, result.success)
     })
@@ -196,10 +201,9 @@ class Sequence {
     const { limit, page, reverse } = operation
     const selector = this.#selector(operation.selector)
     const expected = this.#model.list(selector, { limit, reverse })
-    const self = this
-    return Effect.gen(function* () {
-      self.#compare(yield* Stream.runCollect(kv.list(selector as Kv.Selector, { limit, reverse })), expected)
-      const whole = self.#model.list(selector, { limit: undefined, reverse })
+    return Effect.gen({ self: this }, function* () {
+      this.#compare(yield* Stream.runCollect(kv.list(selector as Kv.Selector, { limit, reverse })), expected)
+      const whole = this.#model.list(selector, { limit: undefined, reverse })
       const paged: Array<Kv.Entry> = []
       let cursor: Option.Option<Kv.PageCursor> = Option.none()
       do {
@@ -212,7 +216,7 @@ class Sequence {
         cursor = next.cursor
         assert.strictEqual(Option.isSome(cursor), paged.length < whole.length)
       } while (Option.isSome(cursor))
-      self.#compare(paged, whole)
+      this.#compare(paged, whole)
     })
   }
 
@@ -260,14 +264,19 @@ class Sequence {
         ...entry,
         expiresAt: exact ? Option.getOrUndefined(entry.expiresAt) : Option.isSome(entry.expiresAt)
       })),
-      expected.map((entry) => ({ ...entry, expiresAt: exact ? entry.expiresAt : entry.expiresAt !== undefined })) as never
+      expected.map((entry) => ({
+        ...entry,
+        expiresAt: exact ? entry.expiresAt : entry.expiresAt !== undefined
+      })) as never
     )
   }
 }
 
 const opOf = (mutation: ModelMutation): Kv.Op<Kv.Versionstamp, Kv.KvError, never> => {
   if (mutation.op === "set") return Kv.set(mutation.key, mutation.value as Kv.Value, { expireIn: mutation.ttl })
-  return mutation.op === "delete" ? Kv.delete(mutation.key) : Kv[mutation.op](mutation.key, mutation.operand)
+  if (mutation.op === "delete") return Kv.delete(mutation.key)
+  const count = { sum: Kv.sum, min: Kv.min, max: Kv.max }[mutation.op]
+  return count(mutation.key, mutation.operand)
 }
 
 /**

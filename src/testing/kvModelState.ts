@@ -65,7 +65,7 @@ export class KvModel {
   all(): ReadonlyArray<ModelEntry> {
     return this.#entries
       .filter((entry) => entry.expiresAt === undefined || entry.expiresAt > this.now)
-      .sort((a, b) => compareKeys(a.key, b.key))
+      .toSorted((a, b) => compareKeys(a.key, b.key))
   }
 
   get(key: Key): ModelEntry | undefined {
@@ -122,9 +122,12 @@ export class KvModel {
     return {
       _tag: "Commits",
       write: (versionstamp) => {
-        this.#entries = draft.#entries.map((entry) =>
-          touched.some((key) => compareKeys(key, entry.key) === 0) ? { ...entry, versionstamp } : entry
-        )
+        this.#entries = draft.#entries.map(({ expiresAt, key, value, ...entry }) => ({
+          key,
+          value,
+          versionstamp: touched.some((one) => compareKeys(one, key) === 0) ? versionstamp : entry.versionstamp,
+          expiresAt
+        }))
       }
     }
   }

@@ -80,7 +80,14 @@ export const readCases = (test: Cases): void => {
       Effect.gen(function* () {
         yield* seeded(kv, key)
         assert.deepStrictEqual(yield* collect(kv, { prefix: key("p") }), ["a", "b", "c", "c1", "d", "e"])
-        assert.deepStrictEqual(yield* collect(kv, { prefix: key("p") }, { reverse: true }), ["e", "d", "c1", "c", "b", "a"])
+        assert.deepStrictEqual(yield* collect(kv, { prefix: key("p") }, { reverse: true }), [
+          "e",
+          "d",
+          "c1",
+          "c",
+          "b",
+          "a"
+        ])
         assert.deepStrictEqual(yield* collect(kv, { prefix: key("p", "c") }), ["c1"])
         assert.deepStrictEqual(yield* collect(kv, { prefix: key("nothing") }), [])
       }))
@@ -117,10 +124,11 @@ export const readCases = (test: Cases): void => {
         const reverse = { reverse: true }
         assert.deepStrictEqual(yield* collect(kv, { prefix, start: key("p", "c") }, reverse), ["e", "d", "c1", "c"])
         assert.deepStrictEqual(yield* collect(kv, { prefix, end: key("p", "c") }, reverse), ["b", "a"])
-        assert.deepStrictEqual(
-          yield* collect(kv, { start: key("p", "b"), end: key("p", "d") }, reverse),
-          ["c1", "c", "b"]
-        )
+        assert.deepStrictEqual(yield* collect(kv, { start: key("p", "b"), end: key("p", "d") }, reverse), [
+          "c1",
+          "c",
+          "b"
+        ])
       }))
 
     test("gives at most limit entries, from the end it begins at", ({ key, kv }) =>

@@ -1,6 +1,6 @@
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import * as Layer from "effect/Layer"
+import type * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schema from "effect/Schema"
@@ -57,7 +57,7 @@ export const storeCases = <E>(test: Cases, options: KvSuiteOptions<E>): void => 
         const large = secret.repeat(Math.ceil(kv.capabilities.limits.value / secret.length) + 1)
         const failing: ReadonlyArray<readonly [string, Effect.Effect<unknown, unknown, Kv.Kv>]> = [
           ["NotACounter", Kv.sum(key("a"), 1n)],
-          ["Unencodable", kv.set(key("b"), { password: secret, then: undefined } as never)],
+          ["Unencodable", kv.set(key("b"), { password: secret, more: undefined } as never)],
           ["Unencodable", kv.set(key("b"), { password: { toString: () => secret } } as never)],
           ["Unencodable", Secrets.set("b", { password: secret as never })],
           ["Undecodable", Secrets.get("a")],
@@ -93,7 +93,9 @@ export const storeCases = <E>(test: Cases, options: KvSuiteOptions<E>): void => 
           if (kv.capabilities.backend !== "memory") return
           assert.notStrictEqual(cache.store, kv.store)
           assert.isTrue(Option.isNone(yield* Here.get("a")))
-        }).pipe(Effect.provide(Kv.layerAs(Cache, options.layer) as Layer.Layer<Kv.Named<"effect-seams-testing-cache">, E>))
+        }).pipe(
+          Effect.provide(Kv.layerAs(Cache, options.layer) as Layer.Layer<Kv.Named<"effect-seams-testing-cache">, E>)
+        )
       }))
   })
 }
@@ -128,10 +130,7 @@ export const pairCases = <E>(test: Cases, pair: NonNullable<KvSuiteOptions<E>["p
         const { advance, key, root, settle } = c
         const [one, two] = yield* pair
         yield* one.set(key("before"), 1)
-        const watchers = [
-          yield* watching(c, one.watchPrefix([root])),
-          yield* watching(c, two.watchPrefix([root]))
-        ]
+        const watchers = [yield* watching(c, one.watchPrefix([root])), yield* watching(c, two.watchPrefix([root]))]
         for (const w of watchers) yield* w.synced
         yield* one.set(key("goes"), 1, { expireIn: 300 })
         yield* settle(

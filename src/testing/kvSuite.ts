@@ -5,11 +5,12 @@ import { expiryCases } from "./kvExpiryCases.ts"
 import { keyCases } from "./kvKeyCases.ts"
 import { limitCases } from "./kvLimitCases.ts"
 import { readCases } from "./kvReadCases.ts"
+import { resumeCases, shortLogCases } from "./kvResumeCases.ts"
 import { pairCases, storeCases } from "./kvStoreCases.ts"
 import type { KvSuiteOptions } from "./kvSupport.ts"
 import { casesOver } from "./kvSupport.ts"
 import { valueCases } from "./kvValueCases.ts"
-import { resumeCases, shortLogCases, watchCases } from "./kvWatchCases.ts"
+import { watchCases } from "./kvWatchCases.ts"
 
 export type { KvSuiteOptions } from "./kvSupport.ts"
 
@@ -42,7 +43,8 @@ export const kvSuite = <E = never>(name: string, options: KvSuiteOptions<E>): vo
     resumeCases(test)
     storeCases(test, options)
     if (options.portable !== undefined) limitCases(casesOver(options.portable, options), "portable limits")
-    if (options.shortLog !== undefined) shortLogCases(casesOver(options.shortLog.layer, options), options.shortLog.lines)
+    if (options.shortLog !== undefined)
+      shortLogCases(casesOver(options.shortLog.layer, options), options.shortLog.lines)
     if (options.pair !== undefined) pairCases(test, options.pair)
   })
 }

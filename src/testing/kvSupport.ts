@@ -73,9 +73,10 @@ export interface Cases {
 export const casesOver = <E>(layer: Layer.Layer<Kv.Kv, E>, options: KvSuiteOptions<E>): Cases => {
   const virtual = options.clock === "virtual"
   const live = (millis: number) => (virtual ? TestClock.withLive(Effect.sleep(millis)) : Effect.sleep(millis))
-  const advance = options.advance ?? ((millis: number) => (virtual ? TestClock.adjust(millis) : Effect.sleep(millis + 5)))
+  const advance =
+    options.advance ?? ((millis: number) => (virtual ? TestClock.adjust(millis) : Effect.sleep(millis + 5)))
   const pause = live(1)
-  const settle = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  const settle: Case["settle"] = (effect) =>
     virtual
       ? Effect.gen(function* () {
           const fiber = yield* Effect.forkChild(effect, { startImmediately: true })
@@ -219,20 +220,13 @@ const foldChanges = <A>(events: ReadonlyArray<Kv.Change<A>>): ReadonlyMap<string
 }
 
 /** The stored entries below a prefix, in the form a watcher's state has. */
-export const stored = (
-  kv: Kv.Service,
-  prefix: Kv.Key
-): Effect.Effect<ReadonlyMap<string, Kv.Entry>, Kv.KvError> =>
+export const stored = (kv: Kv.Service, prefix: Kv.Key): Effect.Effect<ReadonlyMap<string, Kv.Entry>, Kv.KvError> =>
   Effect.map(Stream.runCollect(kv.list({ prefix })), (entries) => new Map(entries.map((e) => [keyText(e.key), e])))
 
 /** Waits until a watcher's state is what is stored. */
-export const untilEqual = (
-  { kv, pause }: Case,
-  watcher: Watcher,
-  prefix: Kv.Key
-): Effect.Effect<void, Kv.KvError> =>
+export const untilEqual = ({ kv, pause }: Case, watcher: Watcher, prefix: Kv.Key): Effect.Effect<void, Kv.KvError> =>
   Effect.gen(function* () {
-    const brief = (state: ReadonlyMap<string, Kv.Entry>) =>
+    const entries = (state: ReadonlyMap<string, Kv.Entry>) =>
       Array.from(state.values(), (e) => [e.key, e.value, e.versionstamp] as const)
     for (let waited = 0; waited < patience; waited++) {
       const there = yield* stored(kv, prefix)
@@ -244,7 +238,7 @@ export const untilEqual = (
         return
       }
       if (waited === patience - 1) {
-        assert.deepStrictEqual(brief(watcher.state()), brief(yield* stored(kv, prefix)), "the watcher's state")
+        assert.deepStrictEqual(entries(watcher.state()), entries(yield* stored(kv, prefix)), "the watcher's state")
       }
       yield* pause
     }
@@ -265,3 +259,12 @@ export const assertOrdered = (events: ReadonlyArray<Kv.Change>): void => {
     last.set(key, stamp)
   }
 }
+
+/** What a watch said, brief enough to compare: `Put a 1`, `Delete a`, `Synced`. */
+export const brief = (changes: ReadonlyArray<Kv.Change>): ReadonlyArray<string> =>
+  changes.map((change) => {
+    if (change._tag === "Put") return `Put ${change.entry.key.slice(1).join(".")} ${JSON.stringify(change.entry.value)}`
+    return change._tag === "Delete" || change._tag === "Expire"
+      ? `${change._tag} ${change.key.slice(1).join(".")}`
+      : change._tag
+  })

@@ -54,7 +54,7 @@ const refused: ReadonlyArray<readonly [string, unknown, string]> = [
   ["a method", { a: { toJSON: () => 1 } }, "$.a.toJSON"]
 ]
 
-class Point extends Schema.Class<Point>("effect-seams/testing/Point")({ x: Schema.Number, y: Schema.Number }) {
+class Point extends Schema.Class<Point>("effect-seams/testing/Point")({ x: Schema.Finite, y: Schema.Finite }) {
   get sum(): number {
     return this.x + this.y
   }
@@ -163,7 +163,9 @@ export const valueCases = (test: Cases): void => {
         assert.deepEqual(Array.from(valueOf(yield* kv.get(key("buffer"))) as Uint8Array), [1, 2])
       }))
 
-    test("of a typed collection keep what their schema says: dates, bigints, maps, classes, brands, bytes", ({ root }) =>
+    test("of a typed collection keep what their schema says: dates, bigints, maps, classes, brands, bytes", ({
+      root
+    }) =>
       Effect.gen(function* () {
         const Riches = Kv.collection([root], { key: Schema.String, value: Rich })
         yield* Riches.set("one", {

@@ -9,11 +9,11 @@ import * as Stream from "effect/Stream"
 import * as Kv from "../Kv.ts"
 import * as Queue from "../Queue.ts"
 import { queueName } from "./queueKit.ts"
-import { type Case, counts, Job, type Jobs, start } from "./queueServiceKit.ts"
+import { type Case, counts, Job, type Jobs, start, Refused } from "./queueServiceKit.ts"
 
 const numbers = (n: number): ReadonlyArray<Job> => Array.from({ length: n }, (_, i) => ({ n: i }))
 
-export const streamCases = <E>({ advance, jobs, test, unit, until, untilEffect }: Case<E>) => {
+export const streamCases = <E>({ advance, idle, jobs, test, unit, until, untilEffect }: Case<E>) => {
   describe("a stream of deliveries", () => {
     test("hands out as many as may be unsettled, to be settled by hand", () =>
       Effect.gen(function* () {
@@ -86,8 +86,7 @@ export const streamCases = <E>({ advance, jobs, test, unit, until, untilEffect }
           )
         )
         yield* until("two full batches", () => batches.length === 2)
-        yield* advance(2 * unit)
-        yield* Jobs.awaitIdle
+        yield* idle(Jobs)
         assert.deepStrictEqual(batches, [[0, 1, 2], [3, 4, 5], [6]])
       }))
 
@@ -107,8 +106,7 @@ export const streamCases = <E>({ advance, jobs, test, unit, until, untilEffect }
             { size: 4, within: unit / 10 }
           )
         )
-        yield* advance(3 * unit)
-        yield* Jobs.awaitIdle
+        yield* idle(Jobs)
         assert.deepStrictEqual(batches[0], ["0.1", "1.1", "2.1", "3.1"])
         assert.deepStrictEqual(batches.slice(1).flat().toSorted(), ["0.2", "2.2", "3.2"])
         assert.strictEqual(yield* Jobs.deadLetters.count, 3)
@@ -129,14 +127,23 @@ export const streamCases = <E>({ advance, jobs, test, unit, until, untilEffect }
             { size: 2 }
           )
         )
-        yield* advance(unit)
-        yield* Jobs.awaitIdle
+        yield* idle(Jobs)
         assert.deepStrictEqual(claimed, [2])
       }))
   })
 }
 
-export const managementCases = <E>({ advance, jobs, options, test, unit, until, untilEffect, virtual }: Case<E>) => {
+export const managementCases = <E>({
+  advance,
+  idle,
+  jobs,
+  options,
+  test,
+  unit,
+  until,
+  untilEffect,
+  virtual
+}: Case<E>) => {
   describe("a queue is managed", () => {
     if (options.capabilities?.pause !== false) {
       test("pause: running handlers go on, nothing is claimed; resume: everything is", () =>
@@ -163,8 +170,7 @@ export const managementCases = <E>({ advance, jobs, options, test, unit, until, 
           const stats = yield* Jobs.stats
           assert.deepStrictEqual([stats.ready, stats.claimed, stats.paused], [3, 0, true])
           yield* Jobs.resume
-          yield* advance(7 * unit)
-          yield* Jobs.awaitIdle
+          yield* idle(Jobs)
           assert.deepStrictEqual(seen, [0, 1, 2, 3])
         }))
     }
@@ -196,18 +202,18 @@ export const managementCases = <E>({ advance, jobs, options, test, unit, until, 
     test("awaitIdle waits for retries and running handlers, not for dead letters", () =>
       Effect.gen(function* () {
         const Jobs = yield* jobs({ retry: { times: 1, schedule: Schedule.spaced(2 * unit) } })
-        let idle = false
+        let isIdle = false
         yield* Jobs.enqueueAll(numbers(2))
         yield* start(Jobs.worker(({ n }) => (n === 0 ? Effect.sleep(unit) : Effect.fail("no")), { concurrency: 2 }))
-        const waiting = yield* Effect.forkChild(Effect.tap(Jobs.awaitIdle, () => Effect.sync(() => (idle = true))))
+        const waiting = yield* Effect.forkChild(Effect.tap(Jobs.awaitIdle, () => Effect.sync(() => (isIdle = true))))
         yield* untilEffect(
           "the retry",
           Effect.map(Jobs.stats, ({ delayed }) => delayed === 1)
         )
         yield* advance(1.5 * unit)
-        assert.isFalse(idle)
+        assert.isFalse(isIdle)
         yield* advance(unit)
-        yield* until("idleness", () => idle)
+        yield* until("idleness", () => isIdle)
         yield* Fiber.join(waiting)
         assert.strictEqual((yield* Jobs.stats).dead, 1)
       }))
@@ -248,7 +254,9 @@ export const managementCases = <E>({ advance, jobs, options, test, unit, until, 
 
 export const deadLetterCases = <E>(kit: Case<E>) => {
   const { jobs, options, test } = kit
-  describe("dead letters", () => lettersOver(kit))
+  describe("dead letters", () => {
+    lettersOver(kit)
+  })
 
   if (options.foreign === undefined) return
   const { kv, withDeadLetters } = options.foreign
@@ -289,7 +297,7 @@ const lettersOver = <E>({ advance, jobs, options, test, unit, untilEffect }: Cas
     start(
       Jobs.worker(({ n }, { attempt, deliveryCount }) => {
         seen.push(`${n} ${attempt}/${deliveryCount}`)
-        return mood.fails ? Effect.fail(new Error(`no ${n}`)) : Effect.void
+        return mood.fails ? Effect.fail(new Refused({ what: `no ${n}` })) : Effect.void
       })
     )
   const dead = (Jobs: Jobs, n: number) =>
@@ -364,7 +372,7 @@ const lettersOver = <E>({ advance, jobs, options, test, unit, untilEffect }: Cas
       const again = seen.slice(6).map((one) => one.split(" "))
       assert.deepStrictEqual(again.map(([n]) => n).toSorted(), ["0", "1", "2", "3", "4", "5"])
       assert.deepStrictEqual(again[0], ["3", again[0]![1]!])
-      for (const [, counts] of again) assert.match(counts!, /^1\//)
+      for (const [, attempts] of again) assert.match(attempts!, /^1\//)
     }))
 
   if (options.capabilities?.dedupe !== false) {

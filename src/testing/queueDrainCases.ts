@@ -5,16 +5,16 @@ import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Queue from "../Queue.ts"
-import { type Case, counts, draining, start } from "./queueServiceKit.ts"
+import { type Case, counts, draining, start, startClosable } from "./queueServiceKit.ts"
 
-export const drainCases = <E>({ advance, jobs, test, unit, until, untilEffect, virtual }: Case<E>) => {
+export const drainCases = <E>({ advance, idle, jobs, test, unit, until, untilEffect, virtual }: Case<E>) => {
   describe("a worker that is closed", () => {
     test("claims nothing more, gives back what has not started, and lets its handlers finish", () =>
       Effect.gen(function* () {
         const Jobs = yield* jobs()
         const seen: Array<string> = []
         yield* Jobs.enqueueAll(Array.from({ length: 5 }, (_, n) => ({ n })))
-        const stop = yield* start(
+        const stop = yield* startClosable(
           Jobs.worker(
             ({ n }) =>
               Effect.andThen(
@@ -74,7 +74,7 @@ export const drainCases = <E>({ advance, jobs, test, unit, until, untilEffect, v
             { drain: unit, lease: second }
           )
         yield* Jobs.enqueue({ n: 1 })
-        const stop = yield* start(work("first", Effect.never)).pipe(draining)
+        const stop = yield* startClosable(work("first", Effect.never)).pipe(draining)
         yield* until("its start", () => log.length === 1)
         yield* start(work("second", Effect.void))
         const closing = yield* Effect.forkChild(stop, { startImmediately: true })
@@ -84,8 +84,7 @@ export const drainCases = <E>({ advance, jobs, test, unit, until, untilEffect, v
         yield* Fiber.join(closing)
         yield* until("the second start", () => log.length >= 3)
         assert.deepStrictEqual(log.slice(0, 3), ["first starts 1/1", "first ends", "second starts 1/2"])
-        yield* advance(4 * second)
-        yield* Jobs.awaitIdle
+        yield* idle(Jobs)
       }))
 
     test("DrainLimit caps the drain", () =>
@@ -93,7 +92,7 @@ export const drainCases = <E>({ advance, jobs, test, unit, until, untilEffect, v
         const Jobs = yield* jobs()
         const log: Array<string> = []
         yield* Jobs.enqueue({ n: 1 })
-        const stop = yield* start(
+        const stop = yield* startClosable(
           Jobs.worker(
             () => Effect.never.pipe(Effect.onInterrupt(() => Effect.sync(() => void log.push("interrupted")))),
             { drain: 1_000 * unit }
@@ -131,7 +130,7 @@ export const drainCases = <E>({ advance, jobs, test, unit, until, untilEffect, v
               { drain: 0, lease }
             )
           yield* Jobs.enqueue({ n: 1 })
-          const stop = yield* start(work("first")).pipe(draining)
+          const stop = yield* startClosable(work("first")).pipe(draining)
           yield* until("its start", () => seen.length === 1)
           yield* start(work("second"))
           const closing = yield* Effect.forkChild(stop, { startImmediately: true })

@@ -147,9 +147,9 @@ export const openBench = <E>(
       driver,
       queue,
       consumer,
-      put: (...messages) => driver.publish(messages.map(([id, options]) => publication(queue, id, options))),
+      put: (...messages) => driver.publish(messages.map(([id, message]) => publication(queue, id, message))),
       take,
-      one: (options) => Effect.map(take(1, options), (claimed) => claimed[0]!),
+      one: (how) => Effect.map(take(1, how), (claimed) => claimed[0]!),
       none: Effect.fnUntraced(function* (by: Consumer = consumer) {
         // A broker that pushes must get the time to do it wrong.
         if (options.clock === "live") yield* options.advance(30)

@@ -58,42 +58,42 @@ const lease = 25
 const consumers = 2
 
 const orNone = <A>(arbitrary: fc.Arbitrary<A>) => fc.option(arbitrary, { nil: undefined, freq: 2 })
-const number = (...values: ReadonlyArray<number>) => fc.constantFrom(...values)
+const among = (...values: ReadonlyArray<number>) => fc.constantFrom(...values)
 
-const draft: fc.Arbitrary<Draft> = fc.record({
+const anyDraft: fc.Arbitrary<Draft> = fc.record({
   id: fc.nat(40),
-  priority: number(0, 0, 0, 1, -1),
-  delay: orNone(number(0, 5, 20)),
-  ttl: orNone(number(10, 40)),
+  priority: among(0, 0, 0, 1, -1),
+  delay: orNone(among(0, 5, 20)),
+  ttl: orNone(among(10, 40)),
   group: orNone(fc.constantFrom("g", "h")),
   dedupe: fc.option(
     fc.record({
       key: fc.constantFrom("k", "l"),
-      window: number(15, 50),
+      window: among(15, 50),
       onDuplicate: fc.constantFrom("keep" as const, "replace" as const)
     }),
     { nil: undefined, freq: 3 }
   )
 })
 
-const outcome: fc.Arbitrary<Outcome> = fc.oneof(
+const anyOutcome: fc.Arbitrary<Outcome> = fc.oneof(
   fc.constant<Outcome>({ _tag: "ack" }),
   fc.constant<Outcome>({ _tag: "discard" }),
   fc.constant<Outcome>({ _tag: "deadLetter", reason: "r", error: "e" }),
-  number(0, 3, 12).map((delay): Outcome => ({ _tag: "retry", delay, error: "e" })),
-  number(0, 0, 7).map((delay): Outcome => ({ _tag: "release", delay }))
+  among(0, 3, 12).map((delay): Outcome => ({ _tag: "retry", delay, error: "e" })),
+  among(0, 0, 7).map((delay): Outcome => ({ _tag: "release", delay }))
 )
 
 const consumer = fc.nat(consumers - 1)
 // Counted from the latest claim back, so that most picks are alive and some are stale.
 const claimPick = fc.nat(7)
 
-const step: fc.Arbitrary<Step> = fc.oneof(
+const anyStep: fc.Arbitrary<Step> = fc.oneof(
   {
     weight: 6,
     arbitrary: fc.record({
       _tag: fc.constant("publish" as const),
-      batch: fc.array(draft, { minLength: 1, maxLength: 4 })
+      batch: fc.array(anyDraft, { minLength: 1, maxLength: 4 })
     })
   },
   {
@@ -105,7 +105,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
     arbitrary: fc.record({
       _tag: fc.constant("settle" as const),
       consumer,
-      batch: fc.array(fc.record({ claim: claimPick, outcome }), { minLength: 1, maxLength: 3 }),
+      batch: fc.array(fc.record({ claim: claimPick, outcome: anyOutcome }), { minLength: 1, maxLength: 3 }),
       max: fc.nat(2)
     })
   },
@@ -117,7 +117,7 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       claims: fc.array(claimPick, { minLength: 1, maxLength: 3 })
     })
   },
-  { weight: 6, arbitrary: fc.record({ _tag: fc.constant("advance" as const), millis: number(1, 2, 5, 13, 30) }) },
+  { weight: 6, arbitrary: fc.record({ _tag: fc.constant("advance" as const), millis: among(1, 2, 5, 13, 30) }) },
   {
     weight: 1,
     arbitrary: fc.record({ _tag: fc.constantFrom("pause", "resume", "resume", "purge", "requeueAll", "purgeDead") })
@@ -139,7 +139,7 @@ export const queueModelSuite = <E>(name: string, options: QueueModelOptions<E>):
       () =>
         Effect.promise(() =>
           fc.assert(
-            fc.asyncProperty(fc.array(step, { maxLength: options.length ?? 60, size: "max" }), (steps) =>
+            fc.asyncProperty(fc.array(anyStep, { maxLength: options.length ?? 60, size: "max" }), (steps) =>
               Effect.runPromise(Effect.scoped(play(options.driver, steps)).pipe(Effect.provide(TestClock.layer())))
             ),
             { numRuns: options.runs ?? 200, seed: options.seed ?? 20_260_101, endOnFailure: false }
@@ -256,8 +256,8 @@ const play = Effect.fnUntraced(function* <E>(open: Effect.Effect<Driver, E, Scop
       case "purgeDead":
         return assert.strictEqual(yield* driver.deadLetters.purge(queue, "all"), model.purgeDead())
       case "close": {
+        // What it holds stays claimed until its lease ends; the others may settle it by token all the same.
         yield* Scope.close(lines[step.consumer]!.scope, Exit.void)
-        model.close(step.consumer)
         lines[step.consumer] = yield* openLine
         return
       }

@@ -54,7 +54,7 @@ export class QueueModel {
     // Step by step, so that what happens first has its effect first.
     for (let i = 0; i < millis; i++) {
       this.#now++
-      for (const message of [...this.#messages]) {
+      for (const message of Array.from(this.#messages)) {
         if (message.claim !== undefined && message.claim.deadline <= this.#now) {
           if (message.claim.started) {
             message.lostStarted++
@@ -107,7 +107,7 @@ export class QueueModel {
     const taken = []
     let started = 0
     while (!this.paused && taken.length < max) {
-      const next = this.#messages.filter((message) => this.#claimable(message)).sort(byPlace)[0]
+      const next = this.#messages.filter((message) => this.#claimable(message)).toSorted(byPlace)[0]
       if (next === undefined) break
       next.holds = true
       next.deliveryCount++
@@ -155,10 +155,6 @@ export class QueueModel {
     if (held === undefined) return "lost"
     held.deadline = this.#now + this.#lease
     return "held"
-  }
-
-  close(consumer: number): void {
-    for (const message of this.#messages.filter(({ claim }) => claim?.consumer === consumer)) this.#back(message)
   }
 
   purge(): number {
@@ -211,7 +207,7 @@ export class QueueModel {
     if (message.claim !== undefined || message.due > this.#now) return false
     if (message.group === undefined) return true
     const line = this.#messages.filter(({ group }) => group === message.group)
-    const head = line.find(({ holds }) => holds) ?? line.filter(({ due }) => due <= this.#now).sort(byDue)[0]
+    const head = line.find(({ holds }) => holds) ?? line.filter(({ due }) => due <= this.#now).toSorted(byDue)[0]
     return head === message
   }
 

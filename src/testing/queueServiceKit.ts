@@ -3,6 +3,7 @@ import { assert } from "@effect/vitest"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import * as Fiber from "effect/Fiber"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
@@ -64,6 +65,8 @@ export interface Case<E> {
   readonly jobs: (
     options?: Partial<Queue.DefinitionOptions<Queue.Queue> & Queue.EnqueueDefaults<Job>>
   ) => Effect.Effect<Jobs>
+  /** Lets time pass until the queue is idle. */
+  readonly idle: <E2, R>(definition: { readonly awaitIdle: Effect.Effect<void, E2, R> }) => Effect.Effect<void, E2, R>
   /** Lets time pass in small steps until a condition holds. */
   readonly until: (what: string, condition: () => boolean) => Effect.Effect<void>
   readonly untilEffect: <E2, R>(what: string, condition: Effect.Effect<boolean, E2, R>) => Effect.Effect<void, E2, R>
@@ -101,18 +104,35 @@ export const caseOf = <E>(options: QueueSuiteOptions<E>): Case<E> => {
       Effect.map(queueName, (name) =>
         Queue.define(name, { payload: Job, retry: { times: 2, schedule: Schedule.spaced(unit) }, ...extra })
       ),
+    idle: Effect.fnUntraced(function* ({ awaitIdle }) {
+      const waiting = yield* Effect.forkChild(awaitIdle, { startImmediately: true })
+      for (let i = 0; i < 200 && waiting.pollUnsafe() === undefined; i++) yield* options.advance(unit / 4)
+      assert.isDefined(waiting.pollUnsafe(), "the queue became idle")
+      yield* Fiber.join(waiting)
+    }),
     untilEffect,
     until: (what, condition) => untilEffect(what, Effect.sync(condition))
   }
 }
 
-/** Starts a worker in the scope of the test; the answer closes it sooner. */
-export const start = <E, R>(worker: Layer.Layer<never, E, R>): Effect.Effect<Effect.Effect<void>, E, R | Scope.Scope> =>
-  Effect.gen(function* () {
-    const scope = yield* Scope.fork(yield* Effect.scope)
-    yield* Layer.buildWithScope(worker, scope)
-    return Scope.close(scope, Exit.void)
-  })
+/** Starts a worker in the scope of the test. */
+export const start = <E, R>(worker: Layer.Layer<never, E, R>): Effect.Effect<void, E, R | Scope.Scope> =>
+  Effect.asVoid(startClosable(worker))
+
+/** Starts a worker; the answer closes it before the test ends. */
+export const startClosable = <E, R>(
+  worker: Layer.Layer<never, E, R>
+): Effect.Effect<Effect.Effect<void>, E, R | Scope.Scope> =>
+  Effect.flatMap(Effect.flatMap(Effect.scope, Scope.fork), (scope) =>
+    Effect.as(Layer.buildWithScope(worker, scope), Scope.close(scope, Exit.void))
+  )
+
+/** A handler's own error. */
+export class Refused extends Schema.TaggedError<Refused>()("Refused", { what: Schema.String }) {
+  override get message(): string {
+    return this.what
+  }
+}
 
 /** Lets workers below it drain as long as they say. */
 export const draining: <A, E, R>(effect: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R> = Effect.provideService(
@@ -127,5 +147,10 @@ export const publishRaw = (queue: string, id: string, options: MessageOptions) =
 /** The reason an operation of the queue fails for. */
 export const reasonOf = <A, R>(effect: Effect.Effect<A, Queue.QueueError, R>): Effect.Effect<string, A, R> =>
   Effect.map(Effect.flip(effect), (error) => error.reason._tag)
+
+/** Blocks the whole process, as a long computation or a stopped machine does. */
+export const stallEventLoop = (millis: number): void => {
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, millis)
+}
 
 export const counts = ({ claimed, dead, delayed, ready }: Queue.Stats) => ({ ready, delayed, claimed, dead })

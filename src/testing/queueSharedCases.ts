@@ -8,9 +8,9 @@ import type * as Scope from "effect/Scope"
 import * as Kv from "../Kv.ts"
 import * as Queue from "../Queue.ts"
 import { queueName, tester } from "./queueKit.ts"
-import { type Case, counts, start } from "./queueServiceKit.ts"
+import { type Case, counts, stallEventLoop, start } from "./queueServiceKit.ts"
 
-export const sharedCases = <E>({ advance, jobs, options, unit, until, untilEffect }: Case<E>) => {
+export const sharedCases = <E>({ idle, jobs, options, unit, until, untilEffect }: Case<E>) => {
   if (options.sharedLayer === undefined) return
   const layer = Layer.merge(options.sharedLayer, Layer.succeed(Queue.DrainLimit, Option.some(Duration.zero)))
   const test = (
@@ -28,8 +28,7 @@ export const sharedCases = <E>({ advance, jobs, options, unit, until, untilEffec
         yield* Kv.atomic([Kv.set(key, 1), Jobs.enqueue({ n: 1 }), Jobs.enqueueAll([{ n: 2 }, { n: 3 }])])
         yield* Kv.atomic([Jobs.enqueue({ n: 4 }, { delay: unit })])
         yield* until("what is due", () => seen.length === 3)
-        yield* advance(unit)
-        yield* Jobs.awaitIdle
+        yield* idle(Jobs)
         assert.deepStrictEqual(seen, [1, 2, 3, 4])
         assert.strictEqual(Option.getOrThrow(yield* (yield* Kv.Kv).get(key)).value, 1)
       }))
@@ -79,8 +78,7 @@ export const sharedCases = <E>({ advance, jobs, options, unit, until, untilEffec
             })
           )
         )
-        yield* advance(2 * unit)
-        yield* Jobs.awaitIdle
+        yield* idle(Jobs)
         assert.deepStrictEqual(seen.toSorted(), ["1.1", "2.1", "2.2"])
         assert.strictEqual(Option.getOrThrow(yield* kv.get([...key, 1])).value, 1)
         assert.strictEqual(Option.getOrThrow(yield* kv.get([...key, 2])).value, 2)
@@ -120,8 +118,7 @@ export const sharedCases = <E>({ advance, jobs, options, unit, until, untilEffec
               (_, delivery) =>
                 Effect.gen(function* () {
                   if (delivery.deliveryCount > 1) return void seen.push("second")
-                  const until = performance.now() + 700
-                  while (performance.now() < until) continue
+                  stallEventLoop(700)
                   seen.push((yield* Effect.flip(Kv.atomic([Kv.set(key, 1), delivery.ack])))._tag)
                 }).pipe(Effect.uninterruptible),
               { lease: 300 }

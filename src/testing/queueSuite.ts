@@ -12,6 +12,7 @@ import { sharedCases } from "./queueSharedCases.ts"
 import { telemetryCases } from "./queueTelemetryCases.ts"
 import { workerCases } from "./queueWorkerCases.ts"
 
+export { queueAttemptsSuite } from "./queueAttempts.ts"
 export { queueDriverSuite } from "./queueDriverSuite.ts"
 export type { QueueDriverSuiteOptions, SuiteCapabilities, SuiteClock } from "./queueKit.ts"
 export type { QueueSuiteOptions } from "./queueServiceKit.ts"

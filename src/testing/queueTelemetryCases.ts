@@ -6,7 +6,7 @@ import * as Schedule from "effect/Schedule"
 import type * as Tracer from "effect/Tracer"
 import { type Case, start } from "./queueServiceKit.ts"
 
-export const telemetryCases = <E>({ advance, jobs, options, test, unit, untilEffect }: Case<E>) => {
+export const telemetryCases = <E>({ advance, idle, jobs, options, test, unit, untilEffect }: Case<E>) => {
   describe("a message carries its trace", () => {
     test("the handler's span continues the producer's; headers of the program travel too", () =>
       Effect.gen(function* () {
@@ -50,8 +50,7 @@ export const telemetryCases = <E>({ advance, jobs, options, test, unit, untilEff
             })
           )
         )
-        yield* advance(unit)
-        yield* Jobs.awaitIdle
+        yield* idle(Jobs)
         assert.deepStrictEqual(
           spans.map(({ traceId }) => traceId),
           [producer.traceId, producer.traceId]
@@ -103,8 +102,7 @@ export const telemetryCases = <E>({ advance, jobs, options, test, unit, untilEff
         yield* start(
           Jobs.worker(({ n }, { attempt }) => (n === 0 || (n === 1 && attempt === 1) ? Effect.fail("x") : Effect.void))
         )
-        yield* advance(unit)
-        yield* Jobs.awaitIdle
+        yield* idle(Jobs)
         yield* untilEffect(
           "the last settle",
           Effect.map(value("seams_queue_messages_settled", { outcome: "ack" }), (n) => n === 2)

@@ -7,9 +7,9 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Queue from "../Queue.ts"
 import { queueName } from "./queueKit.ts"
-import { type Case, counts, Job, publishRaw, start } from "./queueServiceKit.ts"
+import { type Case, counts, Job, publishRaw, stallEventLoop, start, startClosable, Refused } from "./queueServiceKit.ts"
 
-export const workerCases = <E>({ advance, jobs, test, unit, until, untilEffect, virtual }: Case<E>) => {
+export const workerCases = <E>({ advance, idle, jobs, test, unit, until, untilEffect, virtual }: Case<E>) => {
   describe("a worker", () => {
     test("acks what succeeds, and waits for more without being asked", () =>
       Effect.gen(function* () {
@@ -121,8 +121,7 @@ export const workerCases = <E>({ advance, jobs, test, unit, until, untilEffect, 
             )
           )
         )
-        yield* advance(2 * unit)
-        yield* Jobs.awaitIdle
+        yield* idle(Jobs)
         assert.deepStrictEqual(claimed, [1, 1, 1])
       }))
 
@@ -157,7 +156,7 @@ export const workerCases = <E>({ advance, jobs, test, unit, until, untilEffect, 
           Jobs.worker((_, { attempt, deliveryCount }) =>
             Effect.gen(function* () {
               seen.push([attempt, deliveryCount, (yield* Effect.clockWith((clock) => clock.currentTimeMillis)) - began])
-              return yield* Effect.fail(new Error(`no ${attempt}`))
+              return yield* new Refused({ what: `no ${attempt}` })
             })
           )
         )
@@ -236,8 +235,7 @@ export const workerCases = <E>({ advance, jobs, test, unit, until, untilEffect, 
             }
           )
         )
-        yield* advance(2 * unit)
-        yield* Jobs.awaitIdle
+        yield* idle(Jobs)
         assert.deepStrictEqual(seen.toSorted(), ["1.1", "2.1", "2.2", "3.1", "3.2"])
         assert.deepStrictEqual(asked, ["fatal", "transient"])
         assert.strictEqual(yield* Jobs.deadLetters.count, 1)
@@ -257,8 +255,7 @@ export const workerCases = <E>({ advance, jobs, test, unit, until, untilEffect, 
             { retry: { schedule: Schedule.spaced(unit).pipe(Schedule.upTo({ times: 1 })) } }
           )
         )
-        yield* advance(4 * unit)
-        yield* Jobs.awaitIdle
+        yield* idle(Jobs)
         assert.deepStrictEqual(seen, [1, 2])
         assert.strictEqual(yield* Jobs.deadLetters.count, 1)
       }))
@@ -279,8 +276,7 @@ export const workerCases = <E>({ advance, jobs, test, unit, until, untilEffect, 
             { timeout: unit, concurrency: 2 }
           )
         )
-        yield* advance(4 * unit)
-        yield* Jobs.awaitIdle
+        yield* idle(Jobs)
         assert.deepStrictEqual(ends.toSorted(), ["1.1 interrupted", "1.2 interrupted", "2.1 done"])
         const letter = Option.getOrThrow(yield* Jobs.deadLetters.get(slow))
         assert.strictEqual(letter.attempt, 2)
@@ -299,8 +295,7 @@ export const workerCases = <E>({ advance, jobs, test, unit, until, untilEffect, 
         yield* publishRaw(Jobs.name, "no json", { payload: "{" })
         yield* Jobs.enqueue({ n: 7 })
         yield* start(Jobs.worker(({ n }) => Effect.sync(() => void seen.push(n)), { onInvalid }))
-        yield* advance(unit)
-        yield* Jobs.awaitIdle
+        yield* idle(Jobs)
         assert.deepStrictEqual(seen, [7], "the next ones are handled")
         return yield* Jobs.deadLetters.get("bad")
       })
@@ -324,7 +319,7 @@ export const workerCases = <E>({ advance, jobs, test, unit, until, untilEffect, 
       Effect.gen(function* () {
         const Jobs = yield* jobs({ retry: { times: 2, schedule: Schedule.spaced(unit) } })
         yield* publishRaw(Jobs.name, "x", { name: "of-a-later-version" })
-        const stop = yield* start(Jobs.worker(() => Effect.die("not for this handler"), { onUnknownName }))
+        const stop = yield* startClosable(Jobs.worker(() => Effect.die("not for this handler"), { onUnknownName }))
         yield* untilEffect(
           "its first end",
           Effect.map(Jobs.stats, (stats) => stats.ready + stats.claimed === 0)
@@ -340,15 +335,13 @@ export const workerCases = <E>({ advance, jobs, test, unit, until, untilEffect, 
         const Later = Queue.define(Jobs.name, { messages: { "of-a-later-version": Schema.String } })
         let handled = 0
         yield* start(Later.worker({ "of-a-later-version": () => Effect.sync(() => void handled++) }))
-        yield* advance(unit)
-        yield* Jobs.awaitIdle
+        yield* idle(Jobs)
         assert.strictEqual(handled, 1)
       }))
     test("has a name without a handler: dead when no attempt is left", () =>
       Effect.gen(function* () {
         const { Jobs } = yield* unknown("retry")
-        yield* advance(3 * unit)
-        yield* Jobs.awaitIdle
+        yield* idle(Jobs)
         assert.strictEqual(Option.getOrThrow(yield* Jobs.deadLetters.get("x")).attempt, 3)
       }))
     test("has a name without a handler: dead or discarded at once, if so wished", () =>
@@ -392,8 +385,7 @@ export const workerCases = <E>({ advance, jobs, test, unit, until, untilEffect, 
         assert.deepStrictEqual(new Set(later), new Set(["AlreadySettled"]))
         const letter = Option.getOrThrow(yield* Jobs.deadLetters.get(first))
         assert.strictEqual(letter.reason, "by hand")
-        yield* advance(unit)
-        yield* Jobs.awaitIdle
+        yield* idle(Jobs)
         assert.deepStrictEqual(seen.slice(4).toSorted(), [
           [2, 2, 2],
           [3, 1, 2]
@@ -410,6 +402,7 @@ export const workerCases = <E>({ advance, jobs, test, unit, until, untilEffect, 
         yield* start(
           Jobs.worker((_, delivery) =>
             Effect.gen(function* () {
+              yield* delivery.extend
               yield* delivery.ack
               claimed = (yield* queue.stats(Jobs.name)).claimed
               yield* Deferred.succeed(go, undefined)
@@ -428,8 +421,7 @@ export const workerCases = <E>({ advance, jobs, test, unit, until, untilEffect, 
         const Jobs = yield* jobs({ retry: { times: 1, schedule: Schedule.spaced(1) } })
         yield* Jobs.enqueue({ n: 1 })
         yield* start(Jobs.worker((_, delivery) => Effect.orDie(delivery.retry())))
-        yield* advance(unit)
-        yield* Jobs.awaitIdle
+        yield* idle(Jobs)
         assert.strictEqual(yield* Jobs.deadLetters.count, 1)
       }))
 
@@ -459,8 +451,7 @@ export const workerCases = <E>({ advance, jobs, test, unit, until, untilEffect, 
         )
         assert.deepStrictEqual(counts(yield* Jobs.stats), { ready: 0, delayed: 2, claimed: 0, dead: 1 })
         assert.strictEqual(Option.getOrThrow(yield* Jobs.deadLetters.get(ids[2]!)).reason, "from below")
-        yield* advance(3 * unit)
-        yield* Jobs.awaitIdle
+        yield* idle(Jobs)
         assert.deepStrictEqual(seen.slice(4).toSorted(), [
           [0, 2],
           [1, 1]
@@ -516,8 +507,7 @@ export const workerCases = <E>({ advance, jobs, test, unit, until, untilEffect, 
         yield* start(work("second"))
         yield* advance(4 * lease)
         assert.deepStrictEqual(seen, [["first", 1, 1]])
-        yield* advance(8 * lease)
-        yield* Jobs.awaitIdle
+        yield* idle(Jobs)
         assert.deepStrictEqual(seen, [
           ["first", 1, 1],
           ["first", 1, 1]
@@ -537,8 +527,7 @@ export const workerCases = <E>({ advance, jobs, test, unit, until, untilEffect, 
                 Effect.gen(function* () {
                   seen.push([delivery.attempt, delivery.deliveryCount])
                   if (delivery.deliveryCount > 1) return
-                  const until = performance.now() + 700
-                  while (performance.now() < until) continue
+                  stallEventLoop(700)
                   told.push((yield* Effect.flip(delivery.extend))._tag)
                   told.push((yield* Effect.flip(delivery.ack))._tag)
                 }).pipe(Effect.uninterruptible),

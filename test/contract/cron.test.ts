@@ -35,4 +35,4 @@ cronSuite("memory", {
   pair: pair(30_000)
 })
 
-cronSuite("memory on the real clock", { layer: layerCron, clock: "live", pair: pair(600) })
+cronSuite("memory on the real clock", { layer: layerCron, clock: "live", pair: pair(1_200) })

@@ -36,7 +36,7 @@ export class DeadShelf {
     }
     const places = new Set(ids.flatMap((id) => this.#places.get(id) ?? []))
     const taken: Array<DeadMessage> = []
-    for (const place of [...places].sort(compareNumbers)) {
+    for (const place of Array.from(places).toSorted(compareNumbers)) {
       const letter = this.#letters.get(place)!
       this.#letters.delete(place)
       this.#places.delete(letter.message.id)

@@ -106,16 +106,7 @@ export const makeQueueDriver = Effect.fnUntraced(function* (
     })
   )
 
-  const now = () => clock.currentTimeMillisUnsafe()
-
-  const stateOf = (open: Map<string, QueueState>, name: string): QueueState => {
-    let queue = open.get(name)
-    if (queue === undefined) {
-      queue = new QueueState(name)
-      open.set(name, queue)
-    }
-    return queue
-  }
+  const readClock = () => clock.currentTimeMillisUnsafe()
 
   /** One turn on one queue: what time has changed, the operation, and then word to those who wait. */
   const turn = <A>(
@@ -126,7 +117,7 @@ export const makeQueueDriver = Effect.fnUntraced(function* (
     Effect.suspend(() => {
       if (queues === undefined) return Effect.fail(closed(operation))
       const queue = stateOf(queues, name)
-      const time = now()
+      const time = readClock()
       queue.advance(time)
       const result = f(queue, time)
       queue.waiters.announce(queue)
@@ -148,7 +139,7 @@ export const makeQueueDriver = Effect.fnUntraced(function* (
     )
     return until === Number.POSITIVE_INFINITY
       ? change
-      : Effect.raceFirst(change, clock.sleep(Duration.millis(until - now())))
+      : Effect.raceFirst(change, clock.sleep(Duration.millis(until - readClock())))
   }
 
   const readyOf = (name: string): Effect.Effect<void, QueueError> => {
@@ -205,12 +196,12 @@ export const makeQueueDriver = Effect.fnUntraced(function* (
   return {
     capabilities,
     store: options.store ?? Symbol("effect-seams/memory"),
-    now: Effect.sync(now),
+    now: Effect.sync(readClock),
     publish: (batch) =>
       Effect.suspend(() => {
         const open = queues
         if (open === undefined) return Effect.fail(closed("publish"))
-        const time = now()
+        const time = readClock()
         const touched = new Set<QueueState>()
         const results = batch.map((publication) => {
           const queue = stateOf(open, publication.message.queue)
@@ -266,6 +257,15 @@ export const makeQueueDriver = Effect.fnUntraced(function* (
     }
   }
 })
+
+const stateOf = (open: Map<string, QueueState>, name: string): QueueState => {
+  let queue = open.get(name)
+  if (queue === undefined) {
+    queue = new QueueState(name)
+    open.set(name, queue)
+  }
+  return queue
+}
 
 /** The metric of messages that were dropped at their time to live, where something was dropped. */
 const metered = <A>(queue: QueueState, result: A): Effect.Effect<A> => {

@@ -5,8 +5,9 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
+import * as fs from "node:fs"
 import * as path from "node:path"
-import { SqliteError } from "./errors.ts"
+import type { SqliteError } from "./errors.ts"
 import { faultOf, StoreFault } from "./faults.ts"
 import type { Options } from "./options.ts"
 import { defaultFilename } from "./options.ts"
@@ -40,6 +41,8 @@ export interface ConnectionService {
   readonly now: () => number
   /** Waits by the same clock. */
   readonly sleep: (millis: number) => Effect.Effect<void>
+  /** The machine's clock, also under a test clock: for waits that spare the machine and decide nothing. */
+  readonly realClock: Clock.Clock
   /** A prepared statement, made once per text. */
   readonly prepare: (sql: string) => Statement
   /** Runs synchronous reads; `snapshot` makes several statements see one state. */
@@ -54,11 +57,13 @@ export interface ConnectionService {
  * @since 0.1.0
  * @category services
  */
-export class Connection extends Context.Service<Connection, ConnectionService>()("effect-seams/layers/sqlite/Connection") {}
+export class Connection extends Context.Service<Connection, ConnectionService>()(
+  "effect-seams/layers/sqlite/Connection"
+) {}
 
 /**
  * Opens the file for the life of a scope. Closing the scope finishes the writes that were accepted, closes the file and leaves
- * no handle behind.
+ * no handle behind. Dies with a `RangeError` when `lockTimeout` or `logLength` is not a number above zero.
  *
  * @since 0.1.0
  * @category constructors
@@ -67,7 +72,12 @@ export const makeConnection = (options?: Options): Effect.Effect<ConnectionServi
   Effect.gen(function* () {
     const clock = yield* Clock.Clock
     const realClock = Clock.Clock.defaultValue()
-    const lockTimeout = Duration.toMillis(Duration.fromInputUnsafe(options?.lockTimeout ?? "5 seconds"))
+    const lockTimeout = yield* checked(
+      "lockTimeout",
+      Duration.toMillis(Duration.fromInputUnsafe(options?.lockTimeout ?? 5_000))
+    )
+    const logLength = yield* checked("logLength", options?.logLength ?? 100_000)
+    const logAge = Duration.toMillis(Duration.fromInputUnsafe(options?.logAge ?? "Infinity"))
     const synchronous = options?.synchronous ?? "full"
     const given = options?.filename ?? defaultFilename
     const memory = given === ":memory:"
@@ -99,7 +109,7 @@ export const makeConnection = (options?: Options): Effect.Effect<ConnectionServi
       realClock,
       lockTimeout,
       synchronous,
-      logLength: options?.logLength ?? 100_000,
+      logLength,
       changed: wake.changed
     })
     yield* Effect.addFinalizer(() => Effect.sync(writer.close))
@@ -107,12 +117,15 @@ export const makeConnection = (options?: Options): Effect.Effect<ConnectionServi
     return {
       filename,
       storeId,
-      store: memory ? Symbol(storeId) : Symbol.for(`effect-seams/layers/sqlite/${filename}/${storeId}`),
+      store: memory
+        ? Symbol(storeId)
+        : Symbol.for(`effect-seams/layers/sqlite/${fs.realpathSync(filename)}/${storeId}`),
       shared: !memory,
       synchronous,
-      logAge: Duration.toMillis(Duration.fromInputUnsafe(options?.logAge ?? "Infinity")),
+      logAge,
       limits: options?.limits ?? "natural",
       now: () => clock.currentTimeMillisUnsafe(),
+      realClock,
       sleep: (millis) => clock.sleep(Duration.millis(millis)),
       prepare,
       read: reader(database, prepare, lockTimeout, realClock),
@@ -121,7 +134,15 @@ export const makeConnection = (options?: Options): Effect.Effect<ConnectionServi
     }
   })
 
+/** An unusable option is a mistake of the program, not of the file. */
+const checked = (name: string, value: number): Effect.Effect<number> =>
+  Number.isFinite(value) && value > 0
+    ? Effect.succeed(Math.ceil(value))
+    : Effect.die(new RangeError(`${name} of the SQLite layer is ${value}: give a finite number above zero`))
+
 /**
+ * {@link makeConnection} as a layer, for {@link Connection}.
+ *
  * @since 0.1.0
  * @category layers
  */
@@ -180,12 +201,18 @@ const reader = (
         if (answer._tag === "Success") return answer.success
         if (answer.failure !== "busy") return yield* Effect.fail(answer.failure)
       }
-      return yield* Effect.fail(new StoreFault("locked", `another process locks the file for more than ${lockTimeout} ms`))
+      return yield* Effect.fail(
+        new StoreFault("locked", `another process locks the file for more than ${lockTimeout} ms`)
+      )
     }).pipe(Effect.provideService(Clock.Clock, realClock))
 
   return (f, options) =>
     Effect.suspend(() => {
       const snapshot = options?.snapshot === true
-      return Effect.catch(attempt(f, snapshot), (fault) => (fault === "busy" ? retry(f, snapshot) : Effect.fail(fault)))
+      return Effect.catchIf(
+        attempt(f, snapshot),
+        (fault): fault is "busy" => fault === "busy",
+        () => retry(f, snapshot)
+      )
     })
 }

@@ -54,7 +54,7 @@ export class NotWritable extends Schema.TaggedError<NotWritable>(id("NotWritable
  */
 export class Locked extends Schema.TaggedError<Locked>(id("Locked"))("Locked", {
   filename: Schema.String,
-  waited: Schema.Number
+  waited: Schema.Finite
 }) {
   override get message(): string {
     return `${this.filename} is locked by another process; waited ${this.waited} ms. Look for a program with an open write transaction on it (a database browser, a backup), or raise "lockTimeout".`
@@ -84,9 +84,9 @@ export class Corrupt extends Schema.TaggedError<Corrupt>(id("Corrupt"))("Corrupt
  */
 export class NewerSchema extends Schema.TaggedError<NewerSchema>(id("NewerSchema"))("NewerSchema", {
   filename: Schema.String,
-  found: Schema.Number,
-  needed: Schema.Number,
-  supported: Schema.Number
+  found: Schema.Finite,
+  needed: Schema.Finite,
+  supported: Schema.Finite
 }) {
   override get message(): string {
     return `${this.filename} has schema version ${this.found} and asks for at least version ${this.needed}; this effect-seams knows up to ${this.supported}. Upgrade effect-seams, or use another file.`

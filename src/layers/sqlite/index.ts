@@ -48,9 +48,7 @@ export const layerKvConnected = (options?: {
  * @since 0.1.0
  * @category layers
  */
-export const layerQueueConnected = (
-  options?: Queue.MakeOptions
-): Layer.Layer<Queue.Queue, never, Connection> =>
+export const layerQueueConnected = (options?: Queue.MakeOptions): Layer.Layer<Queue.Queue, never, Connection> =>
   Layer.effect(
     Queue.Queue,
     Effect.flatMap(Connection, (connection) =>
@@ -107,9 +105,7 @@ export const layerQueue = (options?: QueueOptions): Layer.Layer<Queue.Queue, Sql
  * @since 0.1.0
  * @category layers
  */
-export const layer = (
-  options?: QueueOptions
-): Layer.Layer<Kv.Kv | Queue.Queue | Kv.SharedQueue, SqliteError> =>
+export const layer = (options?: QueueOptions): Layer.Layer<Kv.Kv | Queue.Queue | Kv.SharedQueue, SqliteError> =>
   Layer.provide(layerConnected(options), layerConnection(options))
 
 /**

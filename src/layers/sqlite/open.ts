@@ -69,7 +69,9 @@ const prepareWithRetry = (open: Open, options: OpenOptions) =>
 
 /** From the platform and not from Effect's Random, which a test may seed: two stores must never share an id. */
 const newStoreId = (): string =>
-  Array.from(globalThis.crypto.getRandomValues(new Uint32Array(2)), (word) => word.toString(16).padStart(8, "0")).join("")
+  Array.from(globalThis.crypto.getRandomValues(new Uint32Array(2)), (word) => word.toString(16).padStart(8, "0")).join(
+    ""
+  )
 
 const prepare = (
   open: Open,

@@ -57,7 +57,9 @@ const first: Migration = {
       n INTEGER PRIMARY KEY, q INTEGER NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL, rank NUMERIC NOT NULL,
       due INTEGER NOT NULL, expires INTEGER, grp TEXT, enqueued INTEGER NOT NULL, head TEXT, payload TEXT NOT NULL,
       attempt INTEGER NOT NULL, deliveries INTEGER NOT NULL, reason TEXT NOT NULL, error TEXT, died INTEGER NOT NULL)`,
-    `CREATE INDEX seams_dead_id ON seams_dead (q, id)`
+    `CREATE INDEX seams_dead_id ON seams_dead (q, id)`,
+    // With the row number that every index ends with, it holds a queue's letters in their order.
+    `CREATE INDEX seams_dead_order ON seams_dead (q)`
   ]
 }
 
@@ -85,7 +87,9 @@ export const applyMigrations = (database: Database, found: Meta | undefined, sto
     for (const statement of migration.statements) database.prepare(statement).run()
     if (migration === first)
       database
-        .prepare("INSERT INTO seams_meta (id, version, oldest, store, counter, floor, seq, fence) VALUES (1, ?, ?, ?, 0, 0, 0, 0)")
+        .prepare(
+          "INSERT INTO seams_meta (id, version, oldest, store, counter, floor, seq, fence) VALUES (1, ?, ?, ?, 0, 0, 0, 0)"
+        )
         .run(migration.version, migration.oldest, store)
     else
       database

@@ -42,8 +42,8 @@ const builtin = (): typeof import("node:sqlite") | undefined => {
 }
 
 const runtimeName = (): string => {
-  const versions = (globalThis as { readonly process?: { readonly versions?: Record<string, string | undefined> } }).process
-    ?.versions
+  const versions = (globalThis as { readonly process?: { readonly versions?: Record<string, string | undefined> } })
+    .process?.versions
   if (versions?.["deno"] !== undefined) return `Deno ${versions["deno"]}`
   if (versions?.["bun"] !== undefined) return `Bun ${versions["bun"]}`
   return versions?.["node"] === undefined ? "This runtime" : `Node.js ${versions["node"]}`

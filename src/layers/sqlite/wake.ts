@@ -12,6 +12,7 @@ import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
 import * as fs from "node:fs"
 import * as path from "node:path"
+import { steady } from "./steady.ts"
 
 const quickPoll = 50
 const slowPoll = 250
@@ -53,7 +54,8 @@ export const makeWake = (options: WakeOptions): Effect.Effect<Wake, never, Scope
       return (versions.get(topic) ?? 0) + foreign
     }
     const resume = (concerned: (waiter: Waiter) => boolean) => {
-      for (const waiter of [...waiters]) {
+      // A copy: who is resumed may wait again at once, and a set would go on to that one.
+      for (const waiter of Array.from(waiters)) {
         if (!concerned(waiter) || !waiters.delete(waiter)) continue
         waiter.resume()
       }
@@ -75,7 +77,10 @@ export const makeWake = (options: WakeOptions): Effect.Effect<Wake, never, Scope
 
     const wanted = yield* Latch.make(false)
     const hint = yield* Latch.make(false)
-    if (file !== undefined) yield* Effect.forkScoped(poll(file, { wanted, hint, waiters, look, realClock: options.realClock }))
+    if (file !== undefined)
+      yield* Effect.forkScoped(
+        steady("poll", poll(file, { wanted, hint, waiters, look, realClock: options.realClock }))
+      )
 
     const wait = (topic: number, since: number): Effect.Effect<void> =>
       Effect.callback<void>((resumeFiber) => {
@@ -104,7 +109,7 @@ const poll = (
     readonly look: () => boolean
     readonly realClock: Clock.Clock
   }
-): Effect.Effect<void, never, Scope.Scope> =>
+): Effect.Effect<never, never, Scope.Scope> =>
   Effect.gen(function* () {
     const { hint, look, wanted, waiters } = state
     let watcher: FileWatcher | undefined
@@ -116,7 +121,7 @@ const poll = (
       while (waiters.size > 0) {
         hint.closeUnsafe()
         interval = attemptLook(look) ? quickPoll : Math.min(interval * 1.5, watcher.active() ? slowPoll : quickPoll)
-        if (waiters.size > 0) yield* Effect.raceFirst(Effect.sleep(interval), hint.await)
+        if (waiters.size > 0) yield* Effect.timeoutOption(hint.await, interval)
       }
       wanted.closeUnsafe()
     }

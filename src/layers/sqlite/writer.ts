@@ -15,6 +15,7 @@ import * as Latch from "effect/Latch"
 import * as Random from "effect/Random"
 import * as Scheduler from "effect/Scheduler"
 import type * as Scope from "effect/Scope"
+import { steady } from "./steady.ts"
 import { closedFault, faultOf, StoreDefect, StoreFault } from "./faults.ts"
 import { schemaVersion } from "./schema.ts"
 import type { Database, Statement } from "./sqlite.ts"
@@ -107,7 +108,7 @@ export const makeWriter = (options: WriterOptions): Effect.Effect<Writer, never,
       }
       tick()
     }).pipe(Effect.forever, Effect.provideService(Clock.Clock, options.realClock))
-    yield* Effect.forkScoped(waitForLock)
+    yield* Effect.forkScoped(steady("write retry", waitForLock))
 
     const write = <A>(job: Job<A>): Effect.Effect<A, StoreFault> =>
       Effect.callback<A, StoreFault>((resume) => {
@@ -197,9 +198,10 @@ class Group {
       this.#answer(size, () => exit)
       return "done"
     }
-    const exits = this.#run(size)
+    const tx = new Tx()
+    const exits = this.#run(tx, size)
     if (exits === "again") return this.flush()
-    this.#answer(size, (index) => exits[index]!)
+    this.#answer(size, (index) => exits[index]!, tx.touched)
     return "done"
   }
 
@@ -215,20 +217,25 @@ class Group {
     return size
   }
 
-  #answer(size: number, exitOf: (index: number) => Exit.Exit<unknown, StoreFault>): void {
+  /** Answers and wakes run the code of others, which may write again or close all: the group is out of `pending` by then. */
+  #answer(
+    size: number,
+    exitOf: (index: number) => Exit.Exit<unknown, StoreFault>,
+    touched?: ReadonlySet<number>
+  ): void {
     const group = this.pending.splice(0, size)
+    if (touched !== undefined) this.#options.changed(touched)
     for (let i = 0; i < group.length; i++) group[i]!.resume(exitOf(i))
   }
 
-  #run(size: number): "again" | ReadonlyArray<Exit.Exit<unknown, StoreFault>> {
-    const { changed, clock } = this.#options
+  #run(tx: Tx, size: number): "again" | ReadonlyArray<Exit.Exit<unknown, StoreFault>> {
+    const { clock } = this.#options
     const savepoints = this.#savepoints
     this.#savepoints = false
     const exits: Array<Exit.Exit<unknown, StoreFault>> = []
-    const tx = new Tx()
     try {
       const meta = this.#load.get() as { counter: number; seq: number; floor: number; oldest: number }
-      if (meta.oldest > schemaVersion) return this.#undo(size, newerFault)
+      if (meta.oldest > schemaVersion) return this.#undo(tx, size, newerFault)
       tx.now = clock.currentTimeMillisUnsafe()
       tx.counter = meta.counter
       tx.seq = meta.seq
@@ -236,13 +243,13 @@ class Group {
       for (let i = 0; i < size; i++) {
         const { job } = this.pending[i]!
         const outcome = savepoints ? this.#guarded(tx, job) : attempt(tx, job)
-        if (outcome instanceof StoreFault) return this.#undo(size, outcome)
+        if (outcome instanceof StoreFault) return this.#undo(tx, size, outcome)
         if (outcome._tag === "Run") exits.push(Exit.succeed(outcome.value))
         else if (savepoints) exits.push(outcome.exit)
-        else if (size === 1) return this.#undo(size, undefined, outcome.exit)
+        else if (size === 1) return this.#undo(tx, size, undefined, outcome.exit)
         else {
           this.#savepoints = true
-          this.#undo(size, undefined)
+          this.#undo(tx, size, undefined)
           return "again"
         }
       }
@@ -251,15 +258,14 @@ class Group {
         this.#store.run(tx.counter, tx.seq, tx.floor)
     } catch (error) {
       const exit = this.#exitOf(error)
-      return this.#undo(size, undefined, exit)
+      return this.#undo(tx, size, undefined, exit)
     }
     try {
       this.#commit.run()
     } catch (error) {
       const fault = faultOf(error, this.#options.database)
-      return this.#undo(size, new StoreFault("unknown", `COMMIT failed: ${fault?.detail ?? String(error)}`, error))
+      return this.#undo(tx, size, new StoreFault("unknown", `COMMIT failed: ${fault?.detail ?? String(error)}`, error))
     }
-    changed(tx.touched)
     return exits
   }
 
@@ -283,6 +289,7 @@ class Group {
   }
 
   #undo(
+    tx: Tx,
     size: number,
     fault: StoreFault | undefined,
     exit?: Exit.Exit<unknown, StoreFault>
@@ -293,6 +300,7 @@ class Group {
     } catch {
       // The answer below says that it failed; there is nothing more to undo.
     }
+    tx.touched.clear()
     const one = exit ?? Exit.fail(fault ?? closedFault)
     return Array.from({ length: size }, () => one)
   }

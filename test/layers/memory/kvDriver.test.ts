@@ -154,7 +154,14 @@ describe("a sweep", () => {
       yield* stamped(Array.from({ length: total }, (_, i) => set(key(i), "1", 1 + (i % 10))))
       yield* TestClock.adjust(10)
       let turns = 0
-      const other = yield* Effect.forkChild(Effect.forever(Effect.andThen(Effect.sync(() => turns++), Effect.yieldNow)))
+      const other = yield* Effect.forkChild(
+        Effect.forever(
+          Effect.andThen(
+            Effect.sync(() => turns++),
+            Effect.yieldNow
+          )
+        )
+      )
       const after = yield* driver.log.head
       assert.isUndefined(yield* driver.sweep)
       yield* Fiber.interrupt(other)
@@ -180,22 +187,24 @@ describe("a counter", () => {
 })
 
 describe("the change log", () => {
-  it.effect("holds one line per key and commit, none for a missing key's delete, and the entry as it is at reading", () =>
-    Effect.gen(function* () {
-      const driver = yield* makeKvDriver()
-      const { get, stamped } = clientOf(driver)
-      const after = yield* driver.log.head
-      const one = yield* stamped([set(key("a")), set(key("a"), "2"), del(key("never")), set(key("b")), del(key("b"))])
-      const two = yield* stamped([set(key("a"), "3")])
-      const three = yield* stamped([del(key("never"))])
-      assert.isTrue(one < two && two < three)
-      const lines = linesOf(yield* driver.log.read({ after, watched: everything, limit: 10 }))
-      const now = yield* get(key("a"))
-      assert.deepStrictEqual(lines, [
-        { key: key("a"), versionstamp: one, op: "put", entry: now },
-        { key: key("a"), versionstamp: two, op: "put", entry: now }
-      ])
-    })
+  it.effect(
+    "holds one line per key and commit, none for a missing key's delete, and the entry as it is at reading",
+    () =>
+      Effect.gen(function* () {
+        const driver = yield* makeKvDriver()
+        const { get, stamped } = clientOf(driver)
+        const after = yield* driver.log.head
+        const one = yield* stamped([set(key("a")), set(key("a"), "2"), del(key("never")), set(key("b")), del(key("b"))])
+        const two = yield* stamped([set(key("a"), "3")])
+        const three = yield* stamped([del(key("never"))])
+        assert.isTrue(one < two && two < three)
+        const lines = linesOf(yield* driver.log.read({ after, watched: everything, limit: 10 }))
+        const now = yield* get(key("a"))
+        assert.deepStrictEqual(lines, [
+          { key: key("a"), versionstamp: one, op: "put", entry: now },
+          { key: key("a"), versionstamp: two, op: "put", entry: now }
+        ])
+      })
   )
 
   it.effect("is read in pieces that end between commits, and passes over other keys", () =>
@@ -243,7 +252,9 @@ describe("the change log", () => {
         if (i >= 24) assert.strictEqual(linesOf(read).length, 2 * (29 - i))
         assert.strictEqual(yield* driver.log.locate(stamp), i < 24 ? undefined : cursor)
       }
-      assert.isUndefined(yield* driver.log.locate(`${places[29]!.stamp.slice(0, 16)}${places[28]!.stamp.slice(16)}` as never))
+      assert.isUndefined(
+        yield* driver.log.locate(`${places[29]!.stamp.slice(0, 16)}${places[28]!.stamp.slice(16)}` as never)
+      )
     })
   )
 
@@ -255,7 +266,16 @@ describe("the change log", () => {
       const foreign = yield* other.log.head
       const own = yield* driver.log.head
       const ahead = `${own.slice(0, 17)}${"f".padStart(16, "0")}`
-      for (const after of [foreign, ahead, "", "x", own.slice(1), `${own}0`, own.replace(".", "-"), `${own.slice(0, -1)}z`]) {
+      for (const after of [
+        foreign,
+        ahead,
+        "",
+        "x",
+        own.slice(1),
+        `${own}0`,
+        own.replace(".", "-"),
+        `${own.slice(0, -1)}z`
+      ]) {
         const read = yield* driver.log.read({ after: after as Kv.Cursor, watched: everything, limit: 1 })
         assert.strictEqual(read._tag, "Trimmed", after)
       }
@@ -267,9 +287,8 @@ describe("the change log", () => {
       const driver = yield* makeKvDriver()
       const { stamped } = clientOf(driver)
       const after = yield* driver.log.head
-      const waiting = yield* Effect.forEach(
-        [1, 2, 3],
-        () => Effect.forkChild(driver.log.grown(after), { startImmediately: true })
+      const waiting = yield* Effect.forEach([1, 2, 3], () =>
+        Effect.forkChild(driver.log.grown(after), { startImmediately: true })
       )
       yield* TestClock.adjust("1 hour")
       assert.isTrue(waiting.every((fiber) => fiber.pollUnsafe() === undefined))

@@ -5,7 +5,7 @@ import * as Kv from "../../../src/Kv.ts"
 import * as Memory from "../../../src/layers/memory/index.ts"
 import * as Queue from "../../../src/Queue.ts"
 
-const Jobs = Queue.define("jobs", { payload: Schema.Struct({ n: Schema.Number }) })
+const Jobs = Queue.define("jobs", { payload: Schema.Struct({ n: Schema.Finite }) })
 
 describe("the memory room's layer", () => {
   it.effect("holds Kv and Queue over one store, so that data and message commit together or not at all", () =>

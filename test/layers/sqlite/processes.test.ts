@@ -19,7 +19,6 @@ const integrity = (filename: string): unknown => {
   return row?.["integrity_check"]
 }
 
-
 describe("Node, Deno and Bun on one file", () => {
   it.live(
     "hand out 6,000 messages, each to one consumer",
@@ -40,7 +39,7 @@ describe("Node, Deno and Bun on one file", () => {
           yield* Effect.forEach(children, (child) => child.exit)
           const handled = children.map(handledBy)
           assert.deepStrictEqual(
-            handled.flat().sort((a, b) => a - b),
+            handled.flat().toSorted((a, b) => a - b),
             Array.from({ length: 6_000 }, (_, i) => i)
           )
           for (const [i, runtime] of runtimes.entries())
@@ -78,6 +77,23 @@ describe("Node, Deno and Bun on one file", () => {
           for (const child of children.slice(1)) yield* child.send("stop")
           for (const child of children.slice(1)) assert.strictEqual(yield* child.exit, 0, child.errors())
         }).pipe(Effect.provide(Sqlite.layer({ filename, tracing: false })))
+        assert.strictEqual(integrity(filename), "ok")
+      }),
+    minute
+  )
+
+  it.live(
+    "may all start at once on a file that does not exist yet",
+    () =>
+      Effect.gen(function* () {
+        const filename = yield* temporaryFile
+        const children = yield* Effect.forEach([...runtimes, ...runtimes, ...runtimes], (runtime) =>
+          start(runtime, "open", [filename])
+        )
+        for (const child of children) {
+          assert.strictEqual(yield* child.exit, 0, child.errors())
+          assert.deepStrictEqual(child.lines, ["opened"])
+        }
         assert.strictEqual(integrity(filename), "ok")
       }),
     minute
@@ -128,7 +144,10 @@ describe("Node, Deno and Bun on one file", () => {
             yield* child.line("ready")
             yield* child.send("go")
             yield* Fiber.join(watch)
-            assert.deepStrictEqual(seen, Array.from({ length: 100 }, (_, i) => i))
+            assert.deepStrictEqual(
+              seen,
+              Array.from({ length: 100 }, (_, i) => i)
+            )
             delays.sort((a, b) => a - b)
             assert.isAtMost(delays[50]!, 30, `median of ${delays.join(" ")}`)
             assert.isAtMost(delays.at(-1)!, 1_000, `worst of ${delays.join(" ")}`)

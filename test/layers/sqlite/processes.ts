@@ -39,14 +39,18 @@ export const start = (
   runtime: Runtime,
   script: string,
   args: ReadonlyArray<string>,
-  options?: { readonly uid?: number | undefined; readonly flags?: ReadonlyArray<string> | undefined }
+  options?: {
+    readonly uid?: number | undefined
+    readonly cwd?: string | undefined
+    readonly flags?: ReadonlyArray<string> | undefined
+  }
 ): Effect.Effect<Child, never, Scope.Scope> =>
   Effect.acquireRelease(
     Effect.sync(() => {
       const [file, flags] = command[runtime]
       const target = path.join(root, "test/layers/sqlite/children", `${script}.ts`)
       const child = spawn(file, [...flags, ...(options?.flags ?? []), target, ...args], {
-        cwd: root,
+        cwd: options?.cwd ?? root,
         stdio: ["pipe", "pipe", "pipe"],
         env: { ...process.env, DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" },
         ...(options?.uid === undefined ? undefined : { uid: options.uid })
@@ -82,7 +86,9 @@ export const start = (
             watchers.delete(watcher)
             resume(
               found === undefined
-                ? Effect.die(new Error(`${runtime} ${script} ended (${ended}) before ${what}:\n${lines.join("\n")}\n${errors}`))
+                ? Effect.die(
+                    new Error(`${runtime} ${script} ended (${ended}) before ${what}:\n${lines.join("\n")}\n${errors}`)
+                  )
                 : Effect.succeed(found)
             )
           }
@@ -95,11 +101,19 @@ export const start = (
         lines,
         errors: () => errors,
         line: (begin) =>
-          until(() => lines.find((line) => line.startsWith(begin))?.slice(begin.length).trim(), `it said "${begin}"`),
-        count: (begin, n) =>
-          until(() => (lines.filter((line) => line.startsWith(begin)).length >= n ? true : undefined), `${n} x "${begin}"`).pipe(
-            Effect.asVoid
+          until(
+            () =>
+              lines
+                .find((line) => line.startsWith(begin))
+                ?.slice(begin.length)
+                .trim(),
+            `it said "${begin}"`
           ),
+        count: (begin, n) =>
+          until(
+            () => (lines.filter((line) => line.startsWith(begin)).length >= n ? true : undefined),
+            `${n} x "${begin}"`
+          ).pipe(Effect.asVoid),
         send: (text) => Effect.sync(() => void child.stdin.end(`${text}\n`)),
         kill: (signal) => Effect.sync(() => void child.kill(signal)),
         exit: until(() => ended, "it ended")

@@ -52,19 +52,24 @@ export const makeKvDriver = (
     }
     const head = () => counter.get() as { readonly counter: number; readonly floor: number }
 
-    const commitFault = (commitId: string) => (fault: StoreFault) =>
-      fault.kind === "unknown"
-        ? new KvError({
-            reason: new CommitUnknown({ backend, commitId, detail: fault.detail, cause: fault.cause })
-          })
-        : kvError("commit")(fault)
+    /** Commits whose COMMIT failed, with the store's counter when they were tried: `absent` is certain from there on. */
+    const doubtful = new Map<string, number>()
+    const commitFault = (commitId: string, counterThen: number, fault: StoreFault): KvError => {
+      if (fault.kind !== "unknown") return kvError("commit")(fault)
+      doubtful.set(commitId, counterThen)
+      return new KvError({
+        reason: new CommitUnknown({ backend, commitId, detail: fault.detail, cause: fault.cause })
+      })
+    }
 
     const commit: Driver["commit"] = (request) => {
       let expired: ReadonlyMap<string, number> | undefined
+      let counterThen = 0
       const job: Job<CommitOutcome | KvError> = {
         durable: true,
-        bytes: request.size,
+        bytes: request.size + request.mutations.length * 128,
         run: (tx) => {
+          counterThen = tx.counter
           expired = undefined
           messages.begin()
           const outcome = tables.commit(tx, request)
@@ -72,7 +77,8 @@ export const makeKvDriver = (
           return outcome
         }
       }
-      return Effect.flatMap(Effect.mapError(write(job), commitFault(request.id)), (outcome) =>
+      const written = Effect.mapError(write(job), (fault) => commitFault(request.id, counterThen, fault))
+      return Effect.flatMap(written, (outcome) =>
         outcome instanceof KvError
           ? Effect.fail(outcome)
           : expired === undefined
@@ -87,14 +93,19 @@ export const makeKvDriver = (
       write({
         durable: true,
         bytes: 0,
-        run: () => {
+        run: (tx) => {
           const row = found.get(commitId) as { readonly n: number } | undefined
           if (row !== undefined) return { _tag: "Committed", versionstamp: stampOf(row.n, commitId) } as const
+          // Lines that the log has dropped may have named it.
+          if (tx.floor > (doubtful.get(commitId) ?? 0)) return "unknown" as const
           // Frames of a COMMIT that failed may lie in the write-ahead log: this write goes over them, so they cannot come back.
           fence.run()
           return "absent" as const
         }
-      }).pipe(Effect.mapError(kvError("outcome")))
+      }).pipe(
+        Effect.tap(() => Effect.sync(() => doubtful.delete(commitId))),
+        Effect.mapError(kvError("outcome"))
+      )
 
     return {
       capabilities: {

@@ -44,7 +44,10 @@ export const makeLog = (
     if (from < floor)
       return { _tag: "Trimmed", detail: `the change log begins at commit ${floor + 1} and the position is ${from}` }
     if (from > counter)
-      return { _tag: "Trimmed", detail: `the position ${from} lies behind the store's last commit ${counter}: it was set back` }
+      return {
+        _tag: "Trimmed",
+        detail: `the position ${from} lies behind the store's last commit ${counter}: it was set back`
+      }
     const upto = Math.min(counter, from + window)
     const most = watched._tag === "Range" ? limit : Math.max(limit, rawLines)
     let rows = fetch(watched, from, upto, most + 1)

@@ -32,7 +32,8 @@ export const parameterOf = (value: StoredValue): Parameter =>
 export const isLive = (exp: number | null, now: number): boolean => exp === null || exp > now
 
 /** Whole milliseconds, never early, and within what a number holds exactly. */
-export const deadline = (now: number, millis: number): number => Math.min(Math.ceil(now + millis), Number.MAX_SAFE_INTEGER)
+export const deadline = (now: number, millis: number): number =>
+  Math.min(Math.ceil(now + millis), Number.MAX_SAFE_INTEGER)
 
 export const counterText = (counter: number): string => counter.toString(16).padStart(16, "0")
 

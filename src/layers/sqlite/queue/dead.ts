@@ -37,7 +37,16 @@ export const makeDeadLetters = (
     const seq = ++tx.seq
     const state = row.grp === null ? ready : store.lines.join(q, row.grp, seq, tx.now)
     insert.run(
-      ...[seq, q, state, row.rank, tx.now, row.deliveries, row.grp, row.id, row.name, row.enqueued],
+      seq,
+      q,
+      state,
+      row.rank,
+      tx.now,
+      row.deliveries,
+      row.grp,
+      row.id,
+      row.name,
+      row.enqueued,
       revivedHead(row.head),
       row.payload
     )
@@ -57,7 +66,7 @@ export const makeDeadLetters = (
           durable: true,
           bytes: batch * 256,
           run: (tx) => {
-            const taken = [...rows(tx)].sort((a, b) => a.n - b.n)
+            const taken = rows(tx).toSorted((a, b) => a.n - b.n)
             for (const row of taken) each(tx, q, row)
             if (taken.length > 0) tx.touched.add(q)
             return taken.length
@@ -67,10 +76,10 @@ export const makeDeadLetters = (
       if (ids === "all") {
         // What dies meanwhile is not part of "all", or a letter that keeps dying would never let it end.
         const { n } = (yield* read(() => last.get(q))) as { readonly n: number | null }
-        while (n !== null) {
-          const taken = yield* run(() => take.all(q, n, batch) as ReadonlyArray<TakenRow>)
+        let taken = n === null ? 0 : batch
+        while (taken === batch) {
+          taken = yield* run(() => take.all(q, n, batch) as ReadonlyArray<TakenRow>)
           total += taken
-          if (taken < batch) break
         }
         return total
       }
@@ -83,7 +92,12 @@ export const makeDeadLetters = (
     }).pipe(Effect.mapError((fault) => (fault._tag === "StoreFault" ? queueError(operation)(fault) : fault)))
 
   const reading = <A>(queue: string, f: (q: number) => A): Effect.Effect<A, QueueError> =>
-    Effect.flatMap(numberOf(queue), (q) => Effect.mapError(read(() => f(q)), queueError("deadLetters")))
+    Effect.flatMap(numberOf(queue), (q) =>
+      Effect.mapError(
+        read(() => f(q)),
+        queueError("deadLetters")
+      )
+    )
 
   return {
     list: (queue, { cursor, limit }) =>

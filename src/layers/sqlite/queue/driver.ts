@@ -1,3 +1,4 @@
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { makeCommitIds } from "../../../internal/ids.ts"
 import type { Driver, Published, Stats } from "../../../queue/driver.ts"
@@ -21,13 +22,17 @@ const purgeBatch = 2_000
 /** The queue driver over an open connection. */
 export const makeQueueDriver = (connection: ConnectionService): Effect.Effect<Driver> =>
   Effect.map(makeCommitIds, (nextClaim): Driver => {
-    const { now, prepare, read, wake, write } = connection
+    const { now, prepare, read, realClock, wake, write } = connection
     const store = new MessageStore(connection)
     const waiting = makeWaiting(connection)
     let published = 0
-
-    const failing = <A>(operation: string, effect: Effect.Effect<A, StoreFault>) =>
-      Effect.mapError(effect, queueError(operation))
+    let countingTook = 0
+    /** Who counts at every change of a long queue would do nothing else: counting gets a twentieth of the time. */
+    const rest = Effect.suspend(() =>
+      countingTook < 1
+        ? Effect.void
+        : Effect.provideService(Effect.sleep(Math.min(countingTook * 20, 1_000)), Clock.Clock, realClock)
+    )
 
     /** A write whose dropped messages are metered. */
     const change = <A>(
@@ -46,9 +51,7 @@ export const makeQueueDriver = (connection: ConnectionService): Effect.Effect<Dr
             return answer
           }
         })
-        return Effect.flatMap(job, (answer) =>
-          expired === undefined ? Effect.succeed(answer) : Effect.as(reportExpired(expired), answer)
-        )
+        return Effect.tap(job, () => (expired === undefined ? Effect.void : reportExpired(expired)))
       })
 
     /** The number of a queue, which is made on first use. */
@@ -173,7 +176,9 @@ export const makeQueueDriver = (connection: ConnectionService): Effect.Effect<Dr
         return yield* failing(
           "stats",
           read((): Stats => {
+            const begin = realClock.currentTimeNanosUnsafe()
             const row = counts.get(q) as CountRow
+            countingTook = Number(realClock.currentTimeNanosUnsafe() - begin) / 1e6
             const ready = row.ready + row.blocked
             const oldest = Math.min(row.due ?? Number.POSITIVE_INFINITY, row.behind ?? Number.POSITIVE_INFINITY)
             return {
@@ -221,12 +226,22 @@ export const makeQueueDriver = (connection: ConnectionService): Effect.Effect<Dr
           Effect.map(failing("activity", tended(queue, q)), () => wake.version(q))
         ),
       activity: (queue, version) =>
-        Effect.flatMap(numberOf(queue), (q) => failing("activity", waiting.activity(q, version, tended(queue, q)))),
+        Effect.flatMap(numberOf(queue), (q) =>
+          Effect.andThen(failing("activity", waiting.activity(q, version, tended(queue, q))), rest)
+        ),
       deadLetters: makeDeadLetters(connection, store, numberOf),
-      ping: Effect.asVoid(failing("ping", read(() => counts.get(0)))),
+      ping: Effect.asVoid(
+        failing(
+          "ping",
+          read(() => counts.get(0))
+        )
+      ),
       timeout: undefined
     }
   })
+
+const failing = <A>(operation: string, effect: Effect.Effect<A, StoreFault>): Effect.Effect<A, QueueError> =>
+  Effect.mapError(effect, queueError(operation))
 
 interface CountRow {
   readonly ready: number

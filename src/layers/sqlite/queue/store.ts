@@ -153,7 +153,18 @@ export class MessageStore {
     const state = due > tx.now ? scheduled : group === null ? ready : this.lines.join(q, group, seq, due)
     const head = headOf(message, notBefore)
     this.#insert.run(
-      ...[seq, q, state, 0 - message.priority, due, expires, group, id, message.name, tx.now, head, message.payload]
+      seq,
+      q,
+      state,
+      0 - message.priority,
+      due,
+      expires,
+      group,
+      id,
+      message.name,
+      tx.now,
+      head,
+      message.payload
     )
     return { id, duplicate: false }
   }
@@ -165,10 +176,9 @@ export class MessageStore {
 
   /** Gives the waiting message of a dedupe key another content and due time; its id, group and counts stay. */
   #replace(tx: Tx, q: number, first: MarkRow, publication: Publication): void {
-    const row = this.#prepare("SELECT state, head, grp, held, enqueued FROM seams_message WHERE seq = ? AND id = ?").get(
-      first.seq,
-      first.id
-    ) as { state: number; head: string | null; grp: string | null; held: number } | undefined
+    const row = this.#prepare(
+      "SELECT state, head, grp, held, enqueued FROM seams_message WHERE seq = ? AND id = ?"
+    ).get(first.seq, first.id) as { state: number; head: string | null; grp: string | null; held: number } | undefined
     if (row === undefined || row.state === 2) return
     const { message } = publication
     const { due, expires, notBefore } = timesOf(publication, tx.now)

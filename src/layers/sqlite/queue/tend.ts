@@ -81,7 +81,10 @@ export class Tend {
   #drop(q: number, now: number): number {
     let dropped = 0
     for (let i = 0; i < batches; i++) {
-      const rows = this.#expire.all(q, now, batch) as ReadonlyArray<{ readonly seq: number; readonly grp: string | null }>
+      const rows = this.#expire.all(q, now, batch) as ReadonlyArray<{
+        readonly seq: number
+        readonly grp: string | null
+      }>
       for (const { grp, seq } of rows) if (grp !== null) this.#lines.leave(q, grp, seq)
       dropped += rows.length
       if (rows.length < batch) break

@@ -44,23 +44,6 @@ export const makeWaiting = (connection: ConnectionService): Waiting => {
   )
   const peek = (q: number) => look.get(q) as LookRow
 
-  /** When time makes something claimable: a due time, the end of a lease, the end of a head that blocks its line. */
-  const nextClaimable = (row: LookRow): number =>
-    row.paused !== 0
-      ? Number.POSITIVE_INFINITY
-      : Math.min(
-          row.ready !== 0 ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY,
-          row.due ?? Number.POSITIVE_INFINITY,
-          row.lease ?? Number.POSITIVE_INFINITY,
-          row.lines !== 0 && row.expires !== null ? row.expires : Number.POSITIVE_INFINITY
-        )
-  const nextChange = (row: LookRow): number =>
-    Math.min(
-      row.due ?? Number.POSITIVE_INFINITY,
-      row.lease ?? Number.POSITIVE_INFINITY,
-      row.expires ?? Number.POSITIVE_INFINITY
-    )
-
   const until = (q: number, version: number, at: number): Effect.Effect<void> => {
     const changed = wake.wait(q, version)
     return at === Number.POSITIVE_INFINITY
@@ -77,7 +60,11 @@ export const makeWaiting = (connection: ConnectionService): Waiting => {
       )
     })
 
-  const activity = (q: number, version: number, tended: Effect.Effect<void, StoreFault>): Effect.Effect<void, StoreFault> =>
+  const activity = (
+    q: number,
+    version: number,
+    tended: Effect.Effect<void, StoreFault>
+  ): Effect.Effect<void, StoreFault> =>
     Effect.flatMap(tended, () =>
       wake.version(q) !== version
         ? Effect.void
@@ -89,3 +76,22 @@ export const makeWaiting = (connection: ConnectionService): Waiting => {
 
   return { claimable: (q) => nextClaimable(peek(q)) <= now(), ready, activity }
 }
+
+/** When time makes something claimable: a due time, the end of a lease, the end of a head that blocks its line. */
+const nextClaimable = (row: LookRow): number =>
+  row.paused !== 0
+    ? Number.POSITIVE_INFINITY
+    : Math.min(
+        row.ready !== 0 ? Number.NEGATIVE_INFINITY : Number.POSITIVE_INFINITY,
+        row.due ?? Number.POSITIVE_INFINITY,
+        row.lease ?? Number.POSITIVE_INFINITY,
+        row.lines !== 0 && row.expires !== null ? row.expires : Number.POSITIVE_INFINITY
+      )
+
+/** When time changes a count. */
+const nextChange = (row: LookRow): number =>
+  Math.min(
+    row.due ?? Number.POSITIVE_INFINITY,
+    row.lease ?? Number.POSITIVE_INFINITY,
+    row.expires ?? Number.POSITIVE_INFINITY
+  )

@@ -24,6 +24,8 @@ await Effect.runPromise(
       if (interval !== "0") yield* Effect.sleep(Number(interval))
     }
   }).pipe(
-    Effect.provide(Sqlite.layerKv({ filename, synchronous: synchronous === "normal" ? "normal" : "full", tracing: false }))
+    Effect.provide(
+      Sqlite.layerKv({ filename, synchronous: synchronous === "normal" ? "normal" : "full", tracing: false })
+    )
   )
 )

@@ -1,0 +1,203 @@
+/**
+ * Attempts versus deliveries: one message among many kills the process that runs it, each time. Only its own attempts may be
+ * spent. Processes are played by services over one driver; a killed one never calls the driver again, and its claims are left to
+ * their leases.
+ */
+import { assert, describe } from "@effect/vitest"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
+import * as Schedule from "effect/Schedule"
+import * as Schema from "effect/Schema"
+import * as Scope from "effect/Scope"
+import type { Driver } from "../queue/driver.ts"
+import * as Queue from "../Queue.ts"
+import { start } from "./queueServiceKit.ts"
+import { queueName, type QueueDriverSuiteOptions, tester } from "./queueKit.ts"
+
+/** A driver as one process sees it; `kill` is the end of that process. */
+const processOn = (driver: Driver): { readonly driver: Driver; readonly kill: Effect.Effect<never> } => {
+  let alive = true
+  const halted = Effect.suspend(() => (alive ? Effect.void : Effect.never))
+  const whileAlive = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.andThen(
+      halted,
+      Effect.tap(effect, () => halted)
+    )
+  return {
+    kill: Effect.suspend(() => {
+      alive = false
+      return Effect.never
+    }),
+    driver: {
+      ...driver,
+      consumer: (queue, options) =>
+        // Nobody closes the line of a killed process.
+        Effect.map(
+          Effect.flatMap(Scope.make(), (scope) => Scope.provide(driver.consumer(queue, options), scope)),
+          (line) => ({
+            claim: (request) => whileAlive(line.claim(request)),
+            ready: whileAlive(line.ready),
+            settle: (batch, next) => whileAlive(line.settle(batch, next)),
+            start: (tokens) => whileAlive(line.start(tokens)),
+            extend: (tokens) => whileAlive(line.extend(tokens))
+          })
+        )
+    }
+  }
+}
+
+/**
+ * Registers the test of attempts versus deliveries for a driver: a poison message among 200 prefetched ones ends as the only
+ * dead letter, and its neighbours keep their attempts.
+ *
+ * @since 0.1.0
+ * @category suites
+ */
+export const queueAttemptsSuite = <E>(name: string, options: QueueDriverSuiteOptions<E>): void => {
+  const test = tester(options.clock)
+  const lease = options.clock === "virtual" ? 30_000 : 600
+  const step = options.clock === "virtual" ? 1 : 10
+
+  /** Runs process after process until the queue is empty; answers what was run, by process. */
+  const play = Effect.fnUntraced(function* (concurrency: number, prefetch: number) {
+    const driver = yield* options.driver
+    const Jobs = Queue.define(yield* queueName, {
+      payload: Schema.Finite,
+      retry: { times: 3, schedule: Schedule.spaced(1) }
+    })
+    const poison = 100
+    const runs: Array<{
+      readonly n: number
+      readonly attempt: number
+      readonly deliveryCount: number
+      readonly process: number
+    }> = []
+    let kills = 0
+    const scope = yield* Effect.scope
+    const outside = yield* Queue.make(driver)
+    yield* Jobs.enqueueAll(Array.from({ length: 201 }, (_, n) => n)).pipe(Effect.provideService(Queue.Queue, outside))
+    for (let process = 0; process < 12; process++) {
+      const { driver: own, kill } = processOn(driver)
+      const service = yield* Queue.make(own)
+      const before = kills
+      // A scope that nobody closes: the killed process has no time for its finalizers.
+      const forever = yield* Scope.make()
+      yield* Layer.buildWithScope(
+        Jobs.worker(
+          (n, { attempt, deliveryCount }) =>
+            Effect.gen(function* () {
+              runs.push({ n, attempt, deliveryCount, process })
+              // Those that run beside it are under way when it kills.
+              yield* Effect.sleep(step)
+              if (n !== poison) return
+              kills++
+              return yield* kill
+            }),
+          { concurrency, prefetch, lease }
+        ),
+        forever
+      ).pipe(Effect.provideService(Queue.Queue, service), Scope.provide(scope))
+      for (let i = 0; i < 2_000; i++) {
+        const { claimed, delayed, ready } = yield* outside.stats(Jobs.name)
+        if (kills > before || ready + delayed + claimed === 0) break
+        yield* options.advance(step)
+      }
+      if (kills === before) {
+        yield* Scope.close(forever, yield* Effect.exit(Effect.void))
+        const letters = yield* outside.deadLetters.list(Jobs.name, { cursor: undefined, limit: 100 })
+        const { claimed, delayed, ready } = yield* outside.stats(Jobs.name)
+        return { runs, kills, poison, letters: letters.letters, left: ready + delayed + claimed }
+      }
+      yield* options.advance(lease)
+    }
+    return assert.fail("the poison message was never buried")
+  })
+
+  describe(`${name}: a message that kills its process`, () => {
+    test(
+      "spends its own attempts, not those of the 200 that were prefetched beside it",
+      () =>
+        Effect.gen(function* () {
+          const { kills, left, letters, poison, runs } = yield* play(1, 250)
+          assert.strictEqual(kills, 4, "the first attempt and three retries")
+          assert.deepStrictEqual(
+            letters.map(({ attempt, message }) => [message.payload, attempt]),
+            [[String(poison), 5]]
+          )
+          assert.strictEqual(left, 0)
+          const neighbours = runs.filter(({ n }) => n !== poison)
+          assert.lengthOf(neighbours, 200, "each neighbour is run once")
+          assert.deepStrictEqual(new Set(neighbours.map(({ attempt }) => attempt)), new Set([1]))
+          assert.isAbove(
+            Math.max(...neighbours.map(({ deliveryCount }) => deliveryCount)),
+            1,
+            "though it was handed out again"
+          )
+          assert.deepStrictEqual(
+            runs.filter(({ n }) => n === poison).map(({ attempt }) => attempt),
+            [1, 2, 3, 4]
+          )
+        }),
+      60_000
+    )
+
+    test(
+      "is run alone from its third attempt on, so that those beside it lose two attempts at most",
+      () =>
+        Effect.gen(function* () {
+          const { kills, left, letters, poison, runs } = yield* play(8, 250)
+          assert.strictEqual(kills, 4)
+          assert.deepStrictEqual(
+            letters.map(({ message }) => message.payload),
+            [String(poison)]
+          )
+          assert.strictEqual(left, 0)
+          const neighbours = runs.filter(({ n }) => n !== poison)
+          assert.strictEqual(new Set(neighbours.map(({ n }) => n)).size, 200)
+          const again = new Set(neighbours.filter(({ attempt }) => attempt > 1).map(({ n }) => n))
+          assert.isAtMost(again.size, 14, "seven run beside it, twice")
+          assert.isAtMost(Math.max(...neighbours.map(({ attempt }) => attempt)), 3)
+          for (const alone of runs.filter(({ attempt, n }) => n === poison && attempt >= 3)) {
+            const last = runs.findLast(({ process }) => process === alone.process)
+            assert.strictEqual(last!.n, poison, "nothing starts beside it")
+          }
+        }),
+      60_000
+    )
+
+    test(
+      "claims lost before their handlers start spend no attempt, and have a bound of twenty",
+      () =>
+        Effect.gen(function* () {
+          const driver = yield* options.driver
+          const service = yield* Queue.make(driver)
+          const Jobs = Queue.define(yield* queueName, { payload: Schema.Finite, retry: { times: 0 } })
+          const seen: Array<readonly [number, number, number]> = []
+          yield* Effect.gen(function* () {
+            const prefetching = yield* driver.consumer(Jobs.name, { lease, prefetch: 8 })
+            const lose = Effect.fnUntraced(function* (n: number) {
+              assert.lengthOf(yield* prefetching.claim({ max: n, start: 0 }), n)
+              yield* options.advance(lease)
+            })
+            const unlucky = yield* Jobs.enqueue(1)
+            for (let i = 0; i < 10; i++) yield* lose(1)
+            yield* Jobs.enqueue(2)
+            for (let i = 0; i < 10; i++) yield* lose(2)
+            yield* start(
+              Jobs.worker((n, { attempt, deliveryCount }) =>
+                Effect.sync(() => void seen.push([n, attempt, deliveryCount]))
+              )
+            )
+            for (let i = 0; i < 200 && (yield* Jobs.stats).ready + (yield* Jobs.stats).claimed > 0; i++)
+              yield* options.advance(step)
+            assert.deepStrictEqual(seen, [[2, 1, 11]])
+            const letter = Option.getOrThrow(yield* Jobs.deadLetters.get(unlucky))
+            assert.deepStrictEqual([letter.attempt, letter.deliveryCount], [1, 21])
+            assert.include(letter.reason, "20 times before the handler started")
+          }).pipe(Effect.scoped, Effect.provideService(Queue.Queue, service))
+        }),
+      60_000
+    )
+  })
+}

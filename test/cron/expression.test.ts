@@ -1,0 +1,268 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Cron as EffectCron, DateTime, type Duration, Effect, Option, Result } from "effect"
+import * as Cron from "../../src/Cron.ts"
+
+const read = (input: Cron.ScheduleInput, options?: Cron.ScheduleOptions) =>
+  Result.getOrThrow(Cron.parse(input, options))
+const iso = (times: ReadonlyArray<DateTime.Utc>) => times.map(DateTime.formatIso)
+const utc = (text: string) => DateTime.formatIso(DateTime.makeUnsafe(text))
+const refused = (input: Cron.ScheduleInput, options?: Cron.ScheduleOptions) => {
+  const result = Cron.parse(input, options)
+  return Result.isFailure(result) ? result.failure : assert.fail(`${String(input)} was accepted`)
+}
+
+describe("an expression", () => {
+  // Expected instants are worked out by hand from the calendar; all in UTC.
+  const rows: ReadonlyArray<readonly [string, string, ReadonlyArray<string>]> = [
+    ["* * * * *", "2026-01-01T00:00:00Z", ["2026-01-01T00:01:00Z", "2026-01-01T00:02:00Z"]],
+    ["* * * * *", "2026-01-01T00:00:59.999Z", ["2026-01-01T00:01:00Z"]],
+    ["* * * * * *", "2026-01-01T00:00:00Z", ["2026-01-01T00:00:01Z", "2026-01-01T00:00:02Z"]],
+    ["30 * * * * *", "2026-01-01T00:00:30Z", ["2026-01-01T00:01:30Z"]],
+    ["*/15 * * * *", "2026-01-01T00:50:00Z", ["2026-01-01T01:00:00Z", "2026-01-01T01:15:00Z"]],
+    ["*/7 * * * *", "2026-01-01T00:50:00Z", ["2026-01-01T00:56:00Z", "2026-01-01T01:00:00Z", "2026-01-01T01:07:00Z"]],
+    ["5/20 * * * *", "2026-01-01T00:00:00Z", ["2026-01-01T00:05:00Z", "2026-01-01T00:25:00Z", "2026-01-01T00:45:00Z"]],
+    [
+      "10-30/10 * * * *",
+      "2026-01-01T00:00:00Z",
+      ["2026-01-01T00:10:00Z", "2026-01-01T00:20:00Z", "2026-01-01T00:30:00Z"]
+    ],
+    ["1,2,40 * * * *", "2026-01-01T00:02:00Z", ["2026-01-01T00:40:00Z", "2026-01-01T01:01:00Z"]],
+    [
+      "0 9-17/4 * * *",
+      "2026-01-01T00:00:00Z",
+      ["2026-01-01T09:00:00Z", "2026-01-01T13:00:00Z", "2026-01-01T17:00:00Z"]
+    ],
+    ["0 0 31 * *", "2026-01-31T00:00:00Z", ["2026-03-31T00:00:00Z", "2026-05-31T00:00:00Z"]],
+    ["0 0 29 2 *", "2025-01-01T00:00:00Z", ["2028-02-29T00:00:00Z", "2032-02-29T00:00:00Z"]],
+    ["0 0 29 2 *", "2097-01-01T00:00:00Z", ["2104-02-29T00:00:00Z"]],
+    ["0 0 30 4,6 *", "2026-04-30T00:00:00Z", ["2026-06-30T00:00:00Z", "2027-04-30T00:00:00Z"]],
+    ["0 0 1 JAN,JUL *", "2026-01-01T00:00:00Z", ["2026-07-01T00:00:00Z", "2027-01-01T00:00:00Z"]],
+    ["0 0 1 jan-mar/2 *", "2026-01-01T00:00:00Z", ["2026-03-01T00:00:00Z"]],
+    // 2026-01-01 is a Thursday.
+    ["0 0 * * 7", "2026-01-01T00:00:00Z", ["2026-01-04T00:00:00Z"]],
+    ["0 0 * * 0", "2026-01-01T00:00:00Z", ["2026-01-04T00:00:00Z"]],
+    ["0 0 * * SUN", "2026-01-01T00:00:00Z", ["2026-01-04T00:00:00Z"]],
+    [
+      "0 0 * * 5-7",
+      "2026-01-01T00:00:00Z",
+      ["2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z", "2026-01-04T00:00:00Z", "2026-01-09T00:00:00Z"]
+    ],
+    ["0 0 * * fri-sun", "2026-01-03T00:00:00Z", ["2026-01-04T00:00:00Z", "2026-01-09T00:00:00Z"]],
+    ["0 0 * * MON-FRI", "2026-01-02T00:00:00Z", ["2026-01-05T00:00:00Z"]],
+    ["0 0 * * */2", "2026-01-01T00:00:00Z", ["2026-01-03T00:00:00Z", "2026-01-04T00:00:00Z", "2026-01-06T00:00:00Z"]],
+    // Both day fields restricted: either matches.
+    ["0 0 13 * 5", "2026-02-01T00:00:00Z", ["2026-02-06T00:00:00Z", "2026-02-13T00:00:00Z", "2026-02-20T00:00:00Z"]],
+    ["0 0 10 * 1", "2026-03-03T00:00:00Z", ["2026-03-09T00:00:00Z", "2026-03-10T00:00:00Z", "2026-03-16T00:00:00Z"]],
+    // A stepped star is a restriction: odd days, or Mondays.
+    [
+      "0 0 */2 * 1",
+      "2026-01-03T00:00:00Z",
+      [
+        "2026-01-05T00:00:00Z",
+        "2026-01-07T00:00:00Z",
+        "2026-01-09T00:00:00Z",
+        "2026-01-11T00:00:00Z",
+        "2026-01-12T00:00:00Z"
+      ]
+    ],
+    ["0 0 */1 * 1", "2026-01-01T00:00:00Z", ["2026-01-05T00:00:00Z"]],
+    ["0 0 1-31 * 1", "2026-01-01T00:00:00Z", ["2026-01-02T00:00:00Z"]],
+    ["0 0 ? * 1", "2026-01-01T00:00:00Z", ["2026-01-05T00:00:00Z"]],
+    // An impossible date is harmless beside a weekday.
+    ["0 0 30 2 1", "2026-02-01T00:00:00Z", ["2026-02-02T00:00:00Z"]],
+    ["  0   12  * * * ", "2026-01-01T00:00:00Z", ["2026-01-01T12:00:00Z"]],
+    ["@hourly", "2026-01-01T00:00:00Z", ["2026-01-01T01:00:00Z"]],
+    ["@daily", "2026-01-01T00:00:00Z", ["2026-01-02T00:00:00Z"]],
+    ["@midnight", "2026-01-01T12:00:00Z", ["2026-01-02T00:00:00Z"]],
+    ["@weekly", "2026-01-01T00:00:00Z", ["2026-01-04T00:00:00Z"]],
+    ["@monthly", "2026-01-01T00:00:00Z", ["2026-02-01T00:00:00Z"]],
+    ["@yearly", "2026-01-01T00:00:00Z", ["2027-01-01T00:00:00Z"]],
+    ["@Annually", "2026-06-01T00:00:00Z", ["2027-01-01T00:00:00Z"]]
+  ]
+  for (const [expression, from, expected] of rows) {
+    it(`${expression} from ${from}`, () => {
+      const schedule = read(expression)
+      assert.deepStrictEqual(iso(schedule.take(expected.length, from)), expected.map(utc))
+      // Backwards from each instant comes the one before it.
+      for (let i = 1; i < expected.length; i++) {
+        const previous = Option.map(schedule.previous(expected[i]!), DateTime.formatIso)
+        assert.deepStrictEqual(previous, Option.some(utc(expected[i - 1]!)))
+      }
+    })
+  }
+
+  const bad: ReadonlyArray<readonly [string, string, RegExp]> = [
+    ["", "expression", /0 fields/],
+    ["* * * *", "expression", /4 fields/],
+    ["* * * * * * *", "expression", /7 fields/],
+    ["60 * * * *", "minute", /not within 0-59/],
+    ["-1 * * * *", "minute", /not within/],
+    ["1.5 * * * *", "minute", /not within/],
+    ["x * * * *", "minute", /not within/],
+    ["1-2-3 * * * *", "minute", /not within/],
+    ["*/x * * * *", "minute", /step/],
+    ["*/0 * * * *", "minute", /zero/],
+    ["*/90 * * * *", "minute", /Cron.every/],
+    ["1/2/3 * * * *", "minute", /step/],
+    ["/5 * * * *", "minute", /step/],
+    ["1,,2 * * * *", "minute", /comma/],
+    ["? * * * *", "minute", /not within/],
+    ["61 * * * * *", "second", /not within 0-59/],
+    ["0 24 * * *", "hour", /not within 0-23/],
+    ["0 22-2 * * *", "hour", /backwards; write 22-23,0-2/],
+    ["0 0 0 * *", "dayOfMonth", /not within 1-31/],
+    ["0 0 32 * *", "dayOfMonth", /not within 1-31/],
+    ["0 0 30 2 *", "dayOfMonth", /never be due/],
+    ["0 0 31 4,6,9,11 *", "dayOfMonth", /never be due/],
+    ["0 0 1 0 *", "month", /not within 1-12 or JAN-DEC/],
+    ["0 0 1 FOO *", "month", /not within/],
+    ["0 0 * * 8", "dayOfWeek", /not within 0-7 or SUN-SAT/],
+    ["0 0 * * 6-0", "dayOfWeek", /write 6-7/],
+    ["0 0 * * MAN", "dayOfWeek", /not within/],
+    ["@reboot", "expression", /runOnInit/],
+    ["@every 5m", "expression", /Cron\.every/],
+    ["@never", "expression", /nickname/]
+  ]
+  for (const [expression, field, message] of bad) {
+    it(`"${expression}" is refused at ${field}`, () => {
+      const error = refused(expression)
+      assert.strictEqual(error.reason._tag, "InvalidExpression")
+      assert.strictEqual((error.reason as Cron.InvalidExpression).field, field)
+      assert.match(error.message, message)
+      assert.isFalse(error.isRetryable)
+      assert.isTrue(Result.isFailure(Cron.validate(expression)))
+    })
+  }
+
+  const unsupported: ReadonlyArray<readonly [string, string, string]> = [
+    ["0 0 L * *", "dayOfMonth", "L"],
+    ["0 0 L-3 * *", "dayOfMonth", "L"],
+    ["0 0 1,L * *", "dayOfMonth", "L"],
+    ["0 0 15W * *", "dayOfMonth", "W"],
+    ["0 0 LW * *", "dayOfMonth", "W"],
+    ["0 0 * * 5L", "dayOfWeek", "L"],
+    ["0 0 * * FRIL", "dayOfWeek", "L"],
+    ["0 0 * * L", "dayOfWeek", "L"],
+    ["0 0 * * 1#2", "dayOfWeek", "#"],
+    ["0 0 13 * +5", "dayOfWeek", "+"]
+  ]
+  for (const [expression, field, feature] of unsupported) {
+    it(`"${expression}" is Unsupported, and not misread`, () => {
+      const { reason } = refused(expression)
+      assert.strictEqual(reason._tag, "Unsupported")
+      assert.strictEqual((reason as Cron.Unsupported).field, field)
+      assert.isTrue((reason as Cron.Unsupported).feature.startsWith(feature))
+    })
+  }
+
+  it("is read in UTC unless a zone is given; unknown zones are refused", () => {
+    assert.strictEqual(read("@daily").timezone, "UTC")
+    assert.deepStrictEqual(iso(read("0 9 * * *", { timezone: "+05:30" }).take(1, "2026-01-01T00:00:00Z")), [
+      "2026-01-01T03:30:00.000Z"
+    ])
+    const { reason } = refused("@daily", { timezone: "Europe/Atlantis" })
+    assert.strictEqual((reason as Cron.InvalidExpression).field, "timezone")
+  })
+})
+
+describe("a preset", () => {
+  // From Thursday, 2026-01-01 00:00.
+  const rows: ReadonlyArray<readonly [keyof typeof Cron.presets, ReadonlyArray<string>]> = [
+    ["everyMinute", ["2026-01-01T00:01:00Z", "2026-01-01T00:02:00Z"]],
+    ["every5Minutes", ["2026-01-01T00:05:00Z", "2026-01-01T00:10:00Z"]],
+    ["every15Minutes", ["2026-01-01T00:15:00Z", "2026-01-01T00:30:00Z"]],
+    ["every30Minutes", ["2026-01-01T00:30:00Z", "2026-01-01T01:00:00Z"]],
+    ["everyHour", ["2026-01-01T01:00:00Z", "2026-01-01T02:00:00Z"]],
+    ["everyDay", ["2026-01-02T00:00:00Z", "2026-01-03T00:00:00Z"]],
+    ["noon", ["2026-01-01T12:00:00Z", "2026-01-02T12:00:00Z"]],
+    ["everyWeek", ["2026-01-04T00:00:00Z", "2026-01-11T00:00:00Z"]],
+    ["everyMonth", ["2026-02-01T00:00:00Z", "2026-03-01T00:00:00Z"]],
+    ["weekdays9am", ["2026-01-01T09:00:00Z", "2026-01-02T09:00:00Z", "2026-01-05T09:00:00Z"]],
+    ["weekdays6pm", ["2026-01-01T18:00:00Z", "2026-01-02T18:00:00Z", "2026-01-05T18:00:00Z"]],
+    ["weekendNoon", ["2026-01-03T12:00:00Z", "2026-01-04T12:00:00Z", "2026-01-10T12:00:00Z"]]
+  ]
+  for (const [name, expected] of rows) {
+    it(`${name} fires when it says`, () => {
+      assert.deepStrictEqual(
+        iso(read(Cron.presets[name]).take(expected.length, "2026-01-01T00:00:00Z")),
+        expected.map(utc)
+      )
+    })
+  }
+
+  it("has a row above", () => {
+    assert.deepStrictEqual(rows.map(([name]) => name).toSorted(), Object.keys(Cron.presets).toSorted())
+  })
+})
+
+describe("other schedules", () => {
+  it("every: on a grid from 1970, whatever the zone", () => {
+    const schedule = read(Cron.every("10 minutes"), { timezone: "Asia/Kathmandu" })
+    assert.deepStrictEqual(iso(schedule.take(2, "2026-01-01T00:03:00Z")), [
+      "2026-01-01T00:10:00.000Z",
+      "2026-01-01T00:20:00.000Z"
+    ])
+    assert.deepStrictEqual(
+      Option.map(schedule.previous("2026-01-01T00:10:00Z"), DateTime.formatIso),
+      Option.some("2026-01-01T00:00:00.000Z")
+    )
+    assert.strictEqual(schedule.description, "every 10m")
+  })
+
+  for (const duration of [0, -5, "Infinity", 0.5] as ReadonlyArray<Duration.Input>) {
+    it(`every ${String(duration)} is refused`, () => {
+      const { reason } = refused(Cron.every(duration))
+      assert.strictEqual((reason as Cron.InvalidExpression).field, "every")
+    })
+  }
+
+  it("at: once", () => {
+    const schedule = read(Cron.at("2026-01-01T00:00:00Z"))
+    assert.deepStrictEqual(iso(schedule.take(3, 0)), ["2026-01-01T00:00:00.000Z"])
+    assert.deepStrictEqual(schedule.take(3, "2026-01-01T00:00:00Z"), [])
+    assert.isTrue(Option.isNone(schedule.previous("2026-01-01T00:00:00Z")))
+    assert.strictEqual((refused(Cron.at("soon")).reason as Cron.InvalidExpression).field, "at")
+  })
+
+  it("an Effect Cron means the same here", () => {
+    const cron = EffectCron.parseUnsafe("0 30 9 1-7 * MON", "Europe/Berlin")
+    const expected: Array<string> = []
+    for (const date of EffectCron.sequence(cron, "2026-01-01T00:00:00Z")) {
+      expected.push(date.toISOString())
+      if (expected.length === 30) break
+    }
+    const schedule = read(cron)
+    assert.strictEqual(schedule.timezone, "Europe/Berlin")
+    assert.deepStrictEqual(iso(schedule.take(30, "2026-01-01T00:00:00Z")), expected)
+    // With a star in one day field Effect asks for both.
+    const both = EffectCron.parseUnsafe("0 0 */2 * 1", "UTC")
+    assert.deepStrictEqual(iso(read(both).take(1, "2026-01-01T00:00:00Z")), [
+      EffectCron.next(both, "2026-01-01T00:00:00Z").toISOString()
+    ])
+    const { reason } = refused(cron, { timezone: "UTC" })
+    assert.strictEqual((reason as Cron.InvalidExpression).field, "timezone")
+    // 30 February as data.
+    const never = EffectCron.make({ minutes: [0], hours: [0], days: [30], months: [2], weekdays: [] })
+    assert.strictEqual((refused(never).reason as Cron.InvalidExpression).field, "dayOfMonth")
+  })
+
+  it("what parse gave can be given again, in another zone too", () => {
+    const berlin = read("0 9 * * *", { timezone: "Europe/Berlin" })
+    assert.deepStrictEqual(read(berlin).take(3, 0), berlin.take(3, 0))
+    assert.strictEqual(read(berlin, { timezone: "Asia/Tokyo" }).timezone, "Asia/Tokyo")
+  })
+
+  it.effect("next previews from now on, or from an instant", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual(iso(yield* Cron.next("@daily", 2)), [
+        "1970-01-02T00:00:00.000Z",
+        "1970-01-03T00:00:00.000Z"
+      ])
+      assert.deepStrictEqual(iso(yield* Cron.next("@daily", 1, { from: "2026-05-05T12:00:00Z" })), [
+        "2026-05-06T00:00:00.000Z"
+      ])
+      const error = yield* Effect.flip(Cron.next("nonsense", 1))
+      assert.strictEqual(error.reason._tag, "InvalidExpression")
+    })
+  )
+})
