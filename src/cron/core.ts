@@ -335,7 +335,12 @@ export const makeCore = (
       concurrency: "unbounded"
     })
     const closed = fail(
-      new Unavailable({ backend: store.capabilities.backend, operation: "trigger", detail: "the scheduler was closed" })
+      new Unavailable({
+        backend: store.capabilities.backend,
+        operation: "trigger",
+        detail: "the scheduler was closed",
+        lasting: true
+      })
     )
     for (const answers of waiters.values()) {
       for (const deferred of answers.values()) Deferred.doneUnsafe(deferred, Exit.fail(closed))

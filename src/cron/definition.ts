@@ -147,7 +147,10 @@ export const define = <E>(
       const found = DateTime.make(input)
       return Option.isSome(found)
         ? Result.succeed(DateTime.toEpochMillis(found.value))
-        : invalid(field, "it is not a date")
+        : invalid(
+            field,
+            "it is not an instant; give a DateTime, a Date, milliseconds since the epoch or an ISO 8601 text"
+          )
     }
     const count = (field: string, input: number | undefined, otherwise: number, min: number, max: number) =>
       input === undefined || (Number.isInteger(input) && input >= min && input <= max)

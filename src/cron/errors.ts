@@ -15,7 +15,7 @@ export class InvalidExpression extends Schema.TaggedError<InvalidExpression>(id(
 ) {
   override get message(): string {
     const where = this.field === "expression" ? "" : ` (${this.field} "${this.value}")`
-    return `The schedule "${this.expression}" is not usable${where}: ${this.detail}`
+    return `The schedule "${this.expression}" is not usable${where}: ${this.detail}.`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
@@ -34,7 +34,7 @@ export class InvalidDefinition extends Schema.TaggedError<InvalidDefinition>(id(
   { jobId: Schema.String, field: Schema.String, detail: Schema.String }
 ) {
   override get message(): string {
-    return `Job "${this.jobId}" cannot be scheduled, its ${this.field} is not usable: ${this.detail}`
+    return `Job "${this.jobId}": ${this.field} is not usable: ${this.detail}. Nothing was changed.`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
@@ -53,7 +53,7 @@ export class UnknownJob extends Schema.TaggedError<UnknownJob>(id("UnknownJob"))
   operation: Schema.String
 }) {
   override get message(): string {
-    return `${this.operation}: there is no job "${this.jobId}". Schedule it first (provide its layer, or Scheduler.schedule), or look at Scheduler.list for the ids there are.`
+    return `There is no job "${this.jobId}" to ${this.operation}. Schedule it first (provide its layer, or Scheduler.schedule), or look at Scheduler.list for the ids there are.`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
@@ -80,7 +80,8 @@ export class DuplicateJob extends Schema.TaggedError<DuplicateJob>(id("Duplicate
 }
 
 /**
- * The store cannot be reached or did not answer in time, or nobody could do what was asked. Transient.
+ * The store cannot be reached or did not answer in time, or nobody could do what was asked. The same call may succeed later,
+ * unless `lasting` says that the cause does not pass by itself.
  *
  * @since 0.1.0
  * @category errors
@@ -89,14 +90,16 @@ export class Unavailable extends Schema.TaggedError<Unavailable>(id("Unavailable
   backend: Schema.String,
   operation: Schema.String,
   detail: Schema.String,
-  cause: Schema.optional(Schema.Defect())
+  cause: Schema.optional(Schema.Defect()),
+  /** The cause does not pass by itself: retrying does not help. */
+  lasting: Schema.optional(Schema.Boolean)
 }) {
   override get message(): string {
-    return `${this.operation} failed, the ${this.backend} scheduler is unavailable: ${this.detail}. Nothing was changed; retry later.`
+    return `${this.operation} failed, nothing was changed: ${this.detail} (${this.backend} scheduler)${this.lasting === true ? "." : ". It may work when tried again later."}`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
-    return true
+    return this.lasting !== true
   }
 }
 
@@ -112,7 +115,7 @@ export class Unsupported extends Schema.TaggedError<Unsupported>(id("Unsupported
   detail: Schema.String
 }) {
   override get message(): string {
-    return `${this.feature} is not supported (${this.field}): ${this.detail}`
+    return `${this.feature} is not supported (${this.field}): ${this.detail}.`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {

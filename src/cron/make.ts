@@ -94,7 +94,9 @@ export const make = (
       if (!store.capabilities.shared && !core.entries.has(jobId)) {
         yield* get(jobId, "trigger")
         const detail = `no handler for job "${jobId}" is registered in this process; provide its layer`
-        return yield* fail(new Unavailable({ backend: store.capabilities.backend, operation: "trigger", detail }))
+        return yield* fail(
+          new Unavailable({ backend: store.capabilities.backend, operation: "trigger", detail, lasting: true })
+        )
       }
       return yield* core.awaitRecord(jobId, id, ask)
     })
@@ -107,8 +109,16 @@ export const make = (
       }
       const from = DateTime.make(range.from)
       const to = DateTime.make(range.to)
-      if (Option.isNone(from)) return yield* invalid("from", "it is not a date")
-      if (Option.isNone(to)) return yield* invalid("to", "it is not a date")
+      if (Option.isNone(from))
+        return yield* invalid(
+          "from",
+          "it is not an instant; give a DateTime, a Date, milliseconds since the epoch or an ISO 8601 text"
+        )
+      if (Option.isNone(to))
+        return yield* invalid(
+          "to",
+          "it is not an instant; give a DateTime, a Date, milliseconds since the epoch or an ISO 8601 text"
+        )
       const { definition } = yield* get(jobId, "backfill")
       const slots = yield* Effect.fromResult(core.slots.read(definition))
       const found: Array<number> = []

@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Predicate from "effect/Predicate"
 import * as Result from "effect/Result"
+import { describeInput } from "../internal/durationMillis.ts"
 import {
   atInstant,
   type Dst,
@@ -163,7 +164,12 @@ export const next = (
     const from = options?.from ?? (yield* DateTime.now)
     const start = DateTime.make(from)
     if (Option.isNone(start)) {
-      return yield* invalid(schedule.description, "from", String(from), "it is not a date")
+      return yield* invalid(
+        schedule.description,
+        "from",
+        String(from),
+        "it is not an instant; give a DateTime, a Date, milliseconds since the epoch or an ISO 8601 text"
+      )
     }
     return schedule.take(count, start.value)
   })
@@ -194,11 +200,24 @@ const readInput = (
     return Number.isInteger(millis) && millis > 0
       ? Result.succeed({ data: { type: "every", millis }, timezone, dst })
       : Result.fail(
-          invalid("every", "every", String(input.duration), "give a finite duration of whole milliseconds above zero")
+          invalid(
+            "every",
+            "every",
+            describeInput(input.duration),
+            "give a finite duration of whole milliseconds above zero"
+          )
         )
   }
   return Option.match(DateTime.make(input.instant), {
-    onNone: () => Result.fail(invalid("at", "at", String(input.instant), "it is not a date")),
+    onNone: () =>
+      Result.fail(
+        invalid(
+          "at",
+          "at",
+          String(input.instant),
+          "it is not an instant; give a DateTime, a Date, milliseconds since the epoch or an ISO 8601 text"
+        )
+      ),
     onSome: (instant) => Result.succeed({ data: { type: "at", at: DateTime.toEpochMillis(instant) }, timezone, dst })
   })
 }

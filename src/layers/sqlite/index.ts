@@ -99,7 +99,12 @@ export const layerQueue = (options?: QueueOptions): Layer.Layer<Queue.Queue, Sql
  * Kv and Queue in one file over one connection. A commit with `enqueue` and `ack` steps is one SQL transaction.
  *
  * ```ts
- * Effect.provide(program, Sqlite.layer({ filename: "data/app.sqlite" }))
+ * import { Effect } from "effect"
+ * import { Kv } from "effect-seams"
+ * import * as Sqlite from "effect-seams/layers/sqlite"
+ *
+ * const program = Kv.sum(["visits"], 1n)
+ * export const main = Effect.provide(program, Sqlite.layer({ filename: "data/app.sqlite" }))
  * ```
  *
  * @since 0.1.0
