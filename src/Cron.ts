@@ -6,7 +6,6 @@
  * import * as Layer from "effect/Layer"
  * import * as Schedule from "effect/Schedule"
  * import * as Cron from "effect-seams/Cron"
- * import { layerCron } from "effect-seams/layers/memory"
  *
  * const Report = Cron.job(
  *   "daily-report",
@@ -21,7 +20,7 @@
  *   })
  * )
  *
- * export const main = Layer.launch(Layer.provide(Report.layer, layerCron))
+ * export const main = Layer.launch(Layer.provide(Report.layer, Cron.layerProcess))
  * ```
  *
  * **Time.** A schedule is a cron expression of 5 or 6 fields or a nickname, `Cron.every(duration)`, `Cron.at(instant)` or an
@@ -77,6 +76,7 @@ export { type ErrorOf, type Job, job, RunFailed, type SuccessOf, type TriggerOf 
 export { make } from "./cron/make.ts"
 export type { Misfire, OnCrash, Overlap, Retry } from "./cron/policies.ts"
 export type { Prepared } from "./cron/prepared.ts"
+export { layerProcess, makeProcessStore, type ProcessStoreOptions } from "./cron/processStore.ts"
 export { presets } from "./cron/presets.ts"
 export { CurrentRun, type Outcome, type Run, type RunKind, type RunRecord, type StopReason } from "./cron/run.ts"
 export {

@@ -22,8 +22,7 @@ import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 // The line that names a backend. Installed, a program writes: import * as Backend from "effect-seams/layers/sqlite"
 import * as Backend from "../../src/layers/sqlite/index.ts"
-// This process's own clock: the job only looks, what it finds is in the store.
-import { layerCron } from "../../src/layers/memory/cron.ts"
+import * as Cron from "../../src/Cron.ts"
 import { Files } from "./model.ts"
 import { type Options, parseOptions, Unusable, usage } from "./options.ts"
 import { Progress } from "./progress.ts"
@@ -97,7 +96,8 @@ const program = (options: Options) =>
   Effect.gen(function* () {
     const data = yield* openData(options.data)
     const folder = yield* openFolder(options.folder, data)
-    const backend = Layer.merge(Backend.layer({ filename: data }), layerCron)
+    // The job only looks, what it finds is in the store: a scheduler of this process will do.
+    const backend = Layer.merge(Backend.layer({ filename: data }), Cron.layerProcess)
     yield* run(options, folder).pipe(
       // Also after Ctrl-C, when the workers have drained.
       Effect.ensuring(Effect.ignore(report(folder.root, data), { log: "Warn" })),

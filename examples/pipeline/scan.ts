@@ -116,14 +116,13 @@ const compare = Effect.fn("compare")(function* (
  * The messages, the marks that they were published, and the place to go on from: in one commit, so that a process killed at any
  * moment has published a file and knows it, or neither.
  */
-const publish = Effect.fn("publish pipeline-files", { kind: "producer" })(function* (
+const publish = Effect.fn("publishChanged")(function* (
   root: string,
   number: number,
   files: ReadonlyArray<WalkedFile>,
   after: string,
   cursor: Cursor
 ) {
-  yield* Effect.annotateCurrentSpan({ "messaging.batch.message_count": files.length })
   cursor.expected = yield* Kv.atomic([
     Kv.check(Cursors.at(root), cursor.expected),
     Cursors.set(root, { scan: number, after }),

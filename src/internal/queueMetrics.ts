@@ -7,7 +7,10 @@ import { durationBoundaries } from "./telemetry.ts"
 
 const counter = (name: string, description: string) => Metric.counter(name, { description, incremental: true })
 
-const enqueued = counter("seams_queue_messages_enqueued", "Messages accepted, duplicates not counted")
+const enqueued = counter(
+  "seams_queue_messages_enqueued",
+  "Messages accepted; duplicates are left out where the backend tells them"
+)
 const delivered = counter("seams_queue_messages_delivered", "Messages handed to a handler")
 const settled = counter("seams_queue_messages_settled", "Deliveries that ended, by outcome")
 const claimsLost = counter("seams_queue_claims_lost", "Claims that were lost before they were settled")
@@ -17,7 +20,7 @@ const handlerDuration = Metric.histogram("seams_queue_handler_duration_milliseco
   boundaries: durationBoundaries
 })
 const startDelay = Metric.histogram("seams_queue_start_delay_milliseconds", {
-  description: "From due to the start of the handler",
+  description: "From due to the first start of the handler",
   boundaries: durationBoundaries
 })
 const depth = Metric.gauge("seams_queue_depth", { description: "Messages in a queue by state, as of the last stats" })
@@ -26,10 +29,15 @@ const depth = Metric.gauge("seams_queue_depth", { description: "Messages in a qu
 export const messageExpired = (queue: string, n: number): Effect.Effect<void> =>
   n === 0 ? Effect.void : Metric.update(Metric.withAttributes(expired, { queue }), n)
 
+/** Accepted as steps of a commit, which does not tell duplicates apart. */
+export const messagesEnqueued = (queue: string, n: number): Effect.Effect<void> =>
+  Metric.update(Metric.withAttributes(enqueued, { queue }), n)
+
 /** One queue's metrics, looked up once. */
 export interface QueueMetrics {
   readonly enqueued: (n: number) => Effect.Effect<void>
-  readonly delivered: (startDelay: number) => Effect.Effect<void>
+  /** With the time from due to start, for a first delivery. */
+  readonly delivered: (startDelay: number | undefined) => Effect.Effect<void>
   readonly settled: (outcome: string) => Effect.Effect<void>
   readonly claimLost: Effect.Effect<void>
   readonly handled: (millis: number) => Effect.Effect<void>
@@ -61,7 +69,10 @@ export const queueMetrics = (queue: string): QueueMetrics => {
   }
   return {
     enqueued: (n) => Metric.update(accepted, n),
-    delivered: (millis) => Effect.andThen(Metric.update(handed, 1), Metric.update(delay, millis)),
+    delivered: (millis) =>
+      millis === undefined
+        ? Metric.update(handed, 1)
+        : Effect.andThen(Metric.update(handed, 1), Metric.update(delay, millis)),
     settled: (outcome) => Metric.update(outcomeOf(outcome), 1),
     claimLost: Metric.update(lost, 1),
     handled: (millis) => Metric.update(duration, millis),

@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import type * as Schedule from "effect/Schedule"
 import type { ClaimLost } from "../internal/claimLost.ts"
 import { encodeEnvelope } from "../internal/envelope.ts"
+import { messagesEnqueued } from "../internal/queueMetrics.ts"
 import { Conflict, KvError, Unsupported } from "./KvError.ts"
 import type { Key, SetOptions, Value, Versionstamp } from "./model.ts"
 import type { Step } from "./op.ts"
@@ -135,7 +136,15 @@ export const atomic = <const Steps extends ReadonlyArray<AnyStep>>(
       const shared = yield* SharedQueue
       if (shared.store !== kv.store) return yield* twoStores("the Kv", "the queue's store")
     }
-    return yield* kv.commit(all)
+    const versionstamp = yield* kv.commit(all)
+    const counts = new Map<string, number>()
+    for (const step of all)
+      if (step._tag === "Enqueue") {
+        const { queue } = step.publication.message
+        counts.set(queue, (counts.get(queue) ?? 0) + 1)
+      }
+    for (const [queue, n] of counts) yield* messagesEnqueued(queue, n)
+    return versionstamp
   })
   return program as Effect.Effect<any, any, any>
 }

@@ -1,6 +1,7 @@
 import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import * as SchemaModule from "effect/Schema"
 import type * as Scope from "effect/Scope"
@@ -243,15 +244,19 @@ export const define: {
       "messaging.operation.type": "send",
       "messaging.destination.name": name
     }
+    const published = <B>(queue: Service, effect: Effect.Effect<B, QueueError>) =>
+      queue.spanned(`publish ${name}`, attributes, effect, { kind: "producer" })
+    const steps = Effect.map(encoded, (all) => all.map((publication): Step => ({ _tag: "Enqueue", publication })))
     return new Op<A, QueueError, never, any, any>(
       Kv,
-      Effect.map(encoded, (all) => all.map((publication): Step => ({ _tag: "Enqueue", publication }))),
+      // A commit needs no queue service; where there is one, its choice about tracing counts.
+      Effect.flatMap(Effect.serviceOption(store), (queue) =>
+        Option.isSome(queue) ? published(queue.value, steps) : steps
+      ),
       Effect.flatMap(store, (queue) =>
-        queue.spanned(
-          `publish ${name}`,
-          attributes,
-          Effect.flatMap(encoded, (batch) => Effect.map(queue.publish(batch), pick)),
-          { kind: "producer" }
+        published(
+          queue,
+          Effect.flatMap(encoded, (batch) => Effect.map(queue.publish(batch), pick))
         )
       )
     )

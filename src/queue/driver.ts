@@ -137,7 +137,7 @@ export interface Consumer {
  * @category models
  */
 export interface Stats {
-  /** Claimable now. */
+  /** Due and not claimed; of a group all but the head of the line wait for their turn. */
   readonly ready: number
   /** Not yet due (delayed, or waiting for a retry). */
   readonly delayed: number

@@ -107,6 +107,7 @@ export const runEngine = (
     /** Claimed and not started: prefetched, or waiting to run alone. */
     const backlog: Array<Slot> = []
     const pending: Array<Pending> = []
+    const lost: Array<string> = []
     const wake = Latch.makeUnsafe(false)
     const holding = Latch.makeUnsafe(false)
     const quiet = Latch.makeUnsafe(true)
@@ -139,12 +140,17 @@ export const runEngine = (
         if (slot.joined || slot.interrupted !== undefined) return Effect.void
         slot.interrupted = "lost"
         slot.settled ??= "release"
-        const { id } = slot.claimed.message
-        return Effect.logWarning(`effect-seams: the claim on message ${id} of queue "${queue}" was lost`).pipe(
-          Effect.andThen(env.metrics.claimLost),
-          Effect.andThen(Effect.sync(() => slot.fiber?.interruptUnsafe()))
-        )
+        lost.push(slot.claimed.message.id)
+        slot.fiber?.interruptUnsafe()
+        return env.metrics.claimLost
       })
+    /** One line for all: after a stall every claim is lost at once. */
+    const reportLost: Effect.Effect<void> = Effect.suspend(() => {
+      const ids = lost.splice(0)
+      if (ids.length === 0) return Effect.void
+      const named = ids.length > 3 ? `${ids.slice(0, 3).join(", ")}, ...` : ids.join(", ")
+      return Effect.logWarning(`effect-seams: ${ids.length} claim(s) of queue "${queue}" were lost: ${named}`)
+    })
     /** Out of the backlog, giving up a turn it may have. */
     const leaveBacklog = (slot: Slot) => {
       const at = backlog.indexOf(slot)
@@ -200,7 +206,8 @@ export const runEngine = (
         Effect.gen(function* () {
           const start = yield* Clock.currentTimeMillis
           const { message } = slot.claimed
-          yield* env.metrics.delivered(Math.max(0, start - (message.notBefore ?? message.enqueuedAt)))
+          const waited = Math.max(0, start - (message.notBefore ?? message.enqueuedAt))
+          yield* env.metrics.delivered(slot.claimed.deliveryCount === 1 ? waited : undefined)
           const exit = yield* Effect.exit(restore(handler.run(slot.claimed, control(slot))))
           yield* env.metrics.handled((yield* Clock.currentTimeMillis) - start)
           if (slot.committed) yield* env.metrics.settled("ack")
@@ -236,6 +243,7 @@ export const runEngine = (
     const dispatch = (claimed: ReadonlyArray<Claimed>, start: number): Effect.Effect<void> =>
       Effect.suspend(() => {
         const now: Array<Slot> = []
+        const alone: Array<NonNullable<Slot["solo"]>> = []
         for (const one of claimed) {
           const slot: Slot = {
             claimed: one,
@@ -248,6 +256,7 @@ export const runEngine = (
             interrupted: undefined
           }
           held.set(one.token, slot)
+          if (slot.solo !== undefined) alone.push(slot.solo)
           // Not now when a stop or a lone message of another worker came while the claim was under way.
           if (!stopping && slot.solo === undefined && now.length < start && env.gate.open) {
             env.gate.enter()
@@ -255,8 +264,8 @@ export const runEngine = (
           } else backlog.push(slot)
         }
         if (stopping) releaseBacklog()
-        for (const { solo } of backlog)
-          if (solo !== undefined && !solo.granted)
+        else
+          for (const solo of alone)
             solo.cancel = env.gate.enterAlone(() => {
               solo.granted = true
               wake.openUnsafe()
@@ -341,6 +350,7 @@ export const runEngine = (
           wake.closeUnsafe()
           // A message that is claimed is in `held` before anything can interrupt.
           const again = yield* Effect.uninterruptible(turn)
+          yield* reportLost
           yield* part.up
           if (again || (pending.length > 0 && !stopping)) continue
           if (stopping && pending.length === 0 && held.size === 0) return
@@ -363,6 +373,7 @@ export const runEngine = (
           yield* part.up
           for (const [i, slot] of slots.entries())
             if (states[i] === "lost" && held.has(slot.claimed.token)) yield* loseClaim(slot)
+          yield* reportLost
         }
       })
 

@@ -8,6 +8,7 @@ import { deadLetterCases, managementCases, streamCases } from "./queueAlsoCases.
 import { drainCases } from "./queueDrainCases.ts"
 import { enqueueCases } from "./queueEnqueueCases.ts"
 import { caseOf, type QueueSuiteOptions } from "./queueServiceKit.ts"
+import { settleCases } from "./queueSettleCases.ts"
 import { sharedCases } from "./queueSharedCases.ts"
 import { telemetryCases } from "./queueTelemetryCases.ts"
 import { workerCases } from "./queueWorkerCases.ts"
@@ -29,6 +30,7 @@ export const queueSuite = <E>(name: string, options: QueueSuiteOptions<E>): void
   describe(`${name}: queue`, () => {
     enqueueCases(kit)
     workerCases(kit)
+    settleCases(kit)
     drainCases(kit)
     streamCases(kit)
     managementCases(kit)

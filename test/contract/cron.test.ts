@@ -1,11 +1,10 @@
 import { Effect } from "effect"
 import * as Cron from "../../src/Cron.ts"
-import { layerCron, makeCronStore } from "../../src/layers/memory/cron.ts"
 import { cronSuite } from "../../src/testing/cronSuite.ts"
 
 const pair = (lease: number) =>
   Effect.gen(function* () {
-    const store = yield* makeCronStore({ lease })
+    const store = yield* Cron.makeProcessStore({ lease })
     let isCut = false
     const unavailable = new Cron.CronError({
       reason: new Cron.Unavailable({ backend: "memory", operation: "modify", detail: "cut off by the test" })
@@ -29,10 +28,10 @@ const pair = (lease: number) =>
   })
 
 cronSuite("memory", {
-  layer: layerCron,
+  layer: Cron.layerProcess,
   clock: "virtual",
   capabilities: { backend: "memory", shared: false, lease: null },
   pair: pair(30_000)
 })
 
-cronSuite("memory on the real clock", { layer: layerCron, clock: "live", pair: pair(1_200) })
+cronSuite("memory on the real clock", { layer: Cron.layerProcess, clock: "live", pair: pair(1_200) })

@@ -6,7 +6,6 @@
 // @effect-diagnostics missingLayerContext:off
 import { Context, Cron as EffectCron, Effect, Layer, Schedule, Schema, SchemaGetter, type Scope } from "effect"
 import * as Cron from "../../src/Cron.ts"
-import { layerCron } from "../../src/layers/memory/cron.ts"
 
 type Same<A, B> = [A] extends [B] ? ([B] extends [A] ? true : false) : false
 const is = <T extends true>(_: T | void) => undefined
@@ -65,7 +64,7 @@ is<Same<typeof Report.trigger, Effect.Effect<Cron.RunRecord, Cron.CronError, Cro
 // A program gets the handler's services with `provide`, and nothing is left.
 export const app = Report.layer.pipe(
   Layer.provide(Layer.succeed(Db, { rows: Effect.succeed(1) })),
-  Layer.provideMerge(layerCron)
+  Layer.provideMerge(Cron.layerProcess)
 )
 is<Same<typeof app, Layer.Layer<Cron.Scheduler, Cron.CronError>>>()
 

@@ -6,7 +6,6 @@ import { assert, describe, it } from "@effect/vitest"
 import { DateTime, Duration, Effect, Exit, Fiber, Schedule, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Cron from "../../src/Cron.ts"
-import { layerCron, makeCronStore } from "../../src/layers/memory/cron.ts"
 import { collectEvents, tags } from "../../src/testing/cronSupport.ts"
 
 const seconds = (time: DateTime.DateTime) => DateTime.toEpochMillis(time) / 1_000
@@ -35,7 +34,7 @@ const everyMinute = Effect.fnUntraced(function* (
 })
 
 const test = (name: string, body: Effect.Effect<void, unknown, Cron.Scheduler | Scope.Scope>) =>
-  it.effect(name, () => body.pipe(Effect.scoped, Effect.provide(layerCron)))
+  it.effect(name, () => body.pipe(Effect.scoped, Effect.provide(Cron.layerProcess)))
 
 describe("overlap", () => {
   const long = () => Effect.sleep("90 seconds")
@@ -388,7 +387,7 @@ describe("jitter", () => {
     "is the same for every scheduler, differs by job and slot, and never passes the next slot",
     Effect.gen(function* () {
       const spread = Effect.fnUntraced(function* (id: string) {
-        const cron = yield* Cron.make(yield* makeCronStore())
+        const cron = yield* Cron.make(yield* Cron.makeProcessStore())
         const starts: Array<number> = []
         yield* cron.scheduleScoped(
           Cron.job(id, { schedule: "* * * * *", jitter: "1 hour" }, (run) =>
@@ -442,7 +441,7 @@ describe("closing the scheduler", () => {
       const order: Array<string> = []
       const scope = yield* Scope.make()
       const cron = yield* Scope.provide(
-        Effect.flatMap(makeCronStore(), (store) => Cron.make(store)),
+        Effect.flatMap(Cron.makeProcessStore(), (store) => Cron.make(store)),
         scope
       )
       const watcher = yield* Effect.forkChild(
@@ -469,7 +468,7 @@ describe("closing the scheduler", () => {
 
   it.effect("answers a trigger that waits", () =>
     Effect.gen(function* () {
-      const store = yield* makeCronStore({ lease: 1_000 })
+      const store = yield* Cron.makeProcessStore({ lease: 1_000 })
       const scope = yield* Scope.make()
       const cron = yield* Scope.provide(Cron.make(store), scope)
       yield* Effect.scoped(cron.scheduleScoped(Cron.job("job", { schedule: "@yearly" }, () => Effect.void)))

@@ -3,7 +3,6 @@ import { Clock, DateTime, Effect, Fiber, Metric, Ref, type Tracer } from "effect
 import { TestClock } from "effect/testing"
 import { vi } from "vitest"
 import * as Cron from "../../src/Cron.ts"
-import { layerCron, makeCronStore } from "../../src/layers/memory/cron.ts"
 
 /** Counts the sleeps that are pending on the clock. */
 const countingSleeps = Effect.gen(function* () {
@@ -28,7 +27,7 @@ describe("a scheduler in memory", () => {
   it.effect("runs a year of cron exactly, and sleeps once per slot", () =>
     Effect.gen(function* () {
       const { counting, pending } = yield* countingSleeps
-      const cron = yield* Effect.flatMap(makeCronStore(), (store) => Cron.make(store)).pipe(
+      const cron = yield* Effect.flatMap(Cron.makeProcessStore(), (store) => Cron.make(store)).pipe(
         Effect.provideService(Clock.Clock, counting)
       )
       const timezone = "America/New_York"
@@ -62,7 +61,7 @@ describe("a scheduler in memory", () => {
     Effect.gen(function* () {
       const { counting, pending } = yield* countingSleeps
       yield* Effect.gen(function* () {
-        const cron = yield* Cron.make(yield* makeCronStore())
+        const cron = yield* Cron.make(yield* Cron.makeProcessStore())
         yield* TestClock.adjust("1 day")
         assert.deepStrictEqual(pending, { now: 0, total: 0 })
         const runs = yield* Ref.make(0)
@@ -90,7 +89,7 @@ describe("a scheduler in memory", () => {
         Effect.sync(() => vi.useFakeTimers({ toFake: ["Date", "setTimeout", "clearTimeout"], now: 0 })),
         () => Effect.sync(() => vi.useRealTimers())
       )
-      const cron = yield* Effect.flatMap(makeCronStore(), (store) => Cron.make(store))
+      const cron = yield* Effect.flatMap(Cron.makeProcessStore(), (store) => Cron.make(store))
       const runs: Array<Cron.Run> = []
       yield* cron.scheduleScoped(
         Cron.job("job", { schedule: "0 * * * *" }, (run) => Effect.sync(() => void runs.push(run)))
@@ -119,7 +118,7 @@ describe("a scheduler in memory", () => {
       assert.deepStrictEqual(runs, [])
       yield* TestClock.adjust("1 day")
       assert.deepStrictEqual(runs, [at])
-    }).pipe(Effect.provide(layerCron))
+    }).pipe(Effect.provide(Cron.layerProcess))
   )
 })
 
@@ -144,7 +143,7 @@ describe("a run can be watched", () => {
       assert.strictEqual(span.parent._tag, "None")
       assert.strictEqual(span.attributes.get("cron.job.id"), "a")
       assert.strictEqual(span.attributes.get("cron.run.attempt"), 1)
-    }).pipe(Effect.withSpan("the program"), Effect.provide(layerCron))
+    }).pipe(Effect.withSpan("the program"), Effect.provide(Cron.layerProcess))
   )
 
   it.effect("as metrics: runs by outcome, and lateness", () =>
@@ -166,12 +165,12 @@ describe("a run can be watched", () => {
       ])
       const late = snapshot.find((metric) => metric.id === "seams_cron_lateness_milliseconds")
       assert.isTrue(late?.type === "Histogram" && late.state.count === 3 && late.state.max === 0)
-    }).pipe(Effect.provide(layerCron))
+    }).pipe(Effect.provide(Cron.layerProcess))
   )
 
   it.effect("in the scheduler's health", () =>
     Effect.gen(function* () {
-      const store = yield* makeCronStore()
+      const store = yield* Cron.makeProcessStore()
       let broken = false
       const cron = yield* Cron.make({
         ...store,

@@ -369,16 +369,15 @@ describe("a bad command line", () => {
 })
 
 describe("the program text", () => {
-  it.live("names a backend in one line, and this process's scheduler in another", () =>
+  it.live("names a backend in one line", () =>
     Effect.gen(function* () {
       const lines = fs
         .readdirSync(path.dirname(main))
         .flatMap((name) => fs.readFileSync(path.join(path.dirname(main), name), "utf8").split("\n"))
         .filter((line) => !/^ *(?:\/\/|\*|\/\*\*)/.test(line))
-        .filter((line) => /sqlite|redis|postgres|rabbit|deno|bullmq|layers\//i.test(line))
+        .filter((line) => /sqlite|redis|postgres|rabbit|deno|bullmq|memory|layers\//i.test(line))
       assert.deepStrictEqual(lines, [
-        'import * as Backend from "../../src/layers/sqlite/index.ts"',
-        'import { layerCron } from "../../src/layers/memory/cron.ts"'
+        'import * as Backend from "../../src/layers/sqlite/index.ts"'
       ])
       const version = yield* Effect.callback<string>((resume) => {
         execFile(process.execPath, [main, "--help"], (_, out) => resume(Effect.succeed(out)))

@@ -63,3 +63,26 @@ describe("a worker", () => {
     })
   )
 })
+
+describe("closing a worker", () => {
+  it.live("waits for a handler that has settled by hand and still runs", () =>
+    Effect.gen(function* () {
+      const done = yield* Ref.make(false)
+      yield* Effect.gen(function* () {
+        yield* Emails.enqueue({ to: "a" })
+        yield* Effect.sleep("50 millis")
+      }).pipe(
+        Effect.provide(
+          Emails.worker((_, delivery) =>
+            Effect.gen(function* () {
+              yield* delivery.ack
+              yield* Effect.sleep("200 millis")
+              yield* Ref.set(done, true)
+            })
+          ).pipe(Layer.provideMerge(layerQueue))
+        )
+      )
+      assert.isTrue(yield* Ref.get(done))
+    })
+  )
+})

@@ -6,20 +6,26 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
-import type * as Cron from "../../Cron.ts"
+import * as Cron from "../../Cron.ts"
 import * as Kv from "../../Kv.ts"
 import * as Queue from "../../Queue.ts"
-import { layerCron } from "./cron.ts"
 import type { MemoryKvOptions } from "./kv.ts"
 import { makeKvDriver } from "./kv.ts"
 import type { MemoryQueueOptions } from "./queue.ts"
 import { makeQueueDriver } from "./queue.ts"
 
-export { layerCron, makeCronStore } from "./cron.ts"
 export { layerKv, layerKvWith, makeKvDriver } from "./kv.ts"
 export type { JoinedQueue, MemoryKvDriverOptions, MemoryKvOptions } from "./kv.ts"
 export { layerQueue, layerQueueWith, makeQueueDriver } from "./queue.ts"
 export type { MemoryQueueDriver, MemoryQueueDriverOptions, MemoryQueueOptions } from "./queue.ts"
+
+/**
+ * The scheduler of this process: `Cron.layerProcess` under the room's name for it. Its jobs and history live as long as the layer.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerCron: Layer.Layer<Cron.Scheduler> = Cron.layerProcess
 
 /**
  * What the memory store of both Kv and Queue can be told.

@@ -1,12 +1,16 @@
 /**
- * The scheduler in memory: this process, following the Effect clock exactly.
+ * A scheduler of this process alone, following the Effect clock exactly. It needs no technology, so it stands in the seam beside
+ * the layers over any Kv; the memory room offers it as `layerProcess`.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as EffectQueue from "effect/Queue"
 import * as Stream from "effect/Stream"
-import * as Cron from "../../Cron.ts"
+import { make } from "./make.ts"
+import { Scheduler } from "./scheduler.ts"
+import type { JobState, RecordData } from "./state.ts"
+import type { Store, StoreChange } from "./store.ts"
 
 /**
  * How many records of a job are kept, and whether several schedulers of one process may share the store.
@@ -14,7 +18,7 @@ import * as Cron from "../../Cron.ts"
  * @since 0.1.0
  * @category models
  */
-export interface CronStoreOptions {
+export interface ProcessStoreOptions {
   /** Records kept per job; the oldest go first. Default 100. */
   readonly history?: number | undefined
   /**
@@ -25,25 +29,25 @@ export interface CronStoreOptions {
 }
 
 interface Kept {
-  state: Cron.JobState
+  state: JobState
   // Oldest first; trimmed when it has grown to twice what is kept, so that adding costs O(1).
-  records: Array<Cron.RecordData>
+  records: Array<RecordData>
 }
 
 /**
- * A store in memory for `Cron.make`. It lives as long as the value does; schedulers come and go.
+ * A store in the memory of this process, for `Cron.make`. It lives as long as the value does; schedulers come and go.
  *
  * @since 0.1.0
  * @category constructors
  */
-export const makeCronStore = (options?: CronStoreOptions): Effect.Effect<Cron.Store> =>
+export const makeProcessStore = (options?: ProcessStoreOptions): Effect.Effect<Store> =>
   Effect.sync(() => {
     const jobs = new Map<string, Kept>()
     const keep = options?.history ?? 100
     const lease = options?.lease ?? null
     const watchers = new Set<{ readonly runner: string; readonly tell: (jobId: string) => void }>()
 
-    const modify: Cron.Store["modify"] = (jobId, change, runner) =>
+    const modify: Store["modify"] = (jobId, change, runner) =>
       Effect.map(Clock.currentTimeMillis, (now) => {
         const kept = jobs.get(jobId)
         const { records, result, state } = change(kept?.state, now)
@@ -84,7 +88,7 @@ export const makeCronStore = (options?: CronStoreOptions): Effect.Effect<Cron.St
           return limit < 1 ? [] : records.slice(-Math.min(limit, keep)).toReversed()
         }),
       changes: (runner) =>
-        Stream.callback<Cron.StoreChange>((queue) =>
+        Stream.callback<StoreChange>((queue) =>
           Effect.acquireRelease(
             Effect.sync(() => {
               const watcher = {
@@ -110,7 +114,7 @@ export const makeCronStore = (options?: CronStoreOptions): Effect.Effect<Cron.St
  * @since 0.1.0
  * @category layers
  */
-export const layerCron: Layer.Layer<Cron.Scheduler> = Layer.effect(
-  Cron.Scheduler,
-  Effect.flatMap(makeCronStore(), (store) => Cron.make(store))
+export const layerProcess: Layer.Layer<Scheduler> = Layer.effect(
+  Scheduler,
+  Effect.flatMap(makeProcessStore(), (store) => make(store))
 )
