@@ -166,6 +166,8 @@ const dataVersionOf = (prepare: (sql: string) => Statement) => {
   return () => (statement.get() as { readonly data_version: number }).data_version
 }
 
+const busy: unique symbol = Symbol("effect-seams/layers/sqlite/busy")
+
 const reader = (
   database: Database,
   prepare: (sql: string) => Statement,
@@ -182,13 +184,15 @@ const reader = (
       if (database.isTransaction) commit.run()
     }
   }
-  const attempt = <A>(f: () => A, snapshot: boolean): Effect.Effect<A, StoreFault | "busy"> => {
+  const failure = (error: unknown): Effect.Effect<never, StoreFault> => {
+    const fault = faultOf(error, database)
+    return fault === undefined ? Effect.die(error) : Effect.fail(fault)
+  }
+  const attempt = <A>(f: () => A, snapshot: boolean): Effect.Effect<A, StoreFault> | typeof busy => {
     try {
       return Effect.succeed(snapshot ? inSnapshot(f) : f())
     } catch (error) {
-      if (isBusy(error)) return Effect.fail("busy" as const)
-      const fault = faultOf(error, database)
-      return fault === undefined ? Effect.die(error) : Effect.fail(fault)
+      return isBusy(error) ? busy : failure(error)
     }
   }
   // Readers meet a lock only while somebody recovers, switches or removes the write-ahead log.
@@ -197,9 +201,8 @@ const reader = (
       const start = realClock.currentTimeMillisUnsafe()
       while (realClock.currentTimeMillisUnsafe() - start < lockTimeout) {
         yield* Effect.sleep(1 + 9 * (yield* Random.next))
-        const answer = yield* Effect.result(attempt(f, snapshot))
-        if (answer._tag === "Success") return answer.success
-        if (answer.failure !== "busy") return yield* Effect.fail(answer.failure)
+        const answer = attempt(f, snapshot)
+        if (answer !== busy) return yield* answer
       }
       return yield* Effect.fail(
         new StoreFault("locked", `another process locks the file for more than ${lockTimeout} ms`)
@@ -209,10 +212,7 @@ const reader = (
   return (f, options) =>
     Effect.suspend(() => {
       const snapshot = options?.snapshot === true
-      return Effect.catchIf(
-        attempt(f, snapshot),
-        (fault): fault is "busy" => fault === "busy",
-        () => retry(f, snapshot)
-      )
+      const answer = attempt(f, snapshot)
+      return answer === busy ? retry(f, snapshot) : answer
     })
 }

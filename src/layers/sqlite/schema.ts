@@ -55,7 +55,7 @@ const first: Migration = {
     `CREATE INDEX seams_mark_until ON seams_mark (until)`,
     `CREATE TABLE seams_dead (
       n INTEGER PRIMARY KEY, q INTEGER NOT NULL, id TEXT NOT NULL, name TEXT NOT NULL, rank NUMERIC NOT NULL,
-      due INTEGER NOT NULL, expires INTEGER, grp TEXT, enqueued INTEGER NOT NULL, head TEXT, payload TEXT NOT NULL,
+      expires INTEGER, grp TEXT, enqueued INTEGER NOT NULL, head TEXT, payload TEXT NOT NULL,
       attempt INTEGER NOT NULL, deliveries INTEGER NOT NULL, reason TEXT NOT NULL, error TEXT, died INTEGER NOT NULL)`,
     `CREATE INDEX seams_dead_id ON seams_dead (q, id)`,
     // With the row number that every index ends with, it holds a queue's letters in their order.

@@ -13,6 +13,8 @@ export interface Statement {
   readonly run: (...parameters: ReadonlyArray<Parameter>) => { readonly changes: number | bigint }
   readonly get: (...parameters: ReadonlyArray<Parameter>) => unknown
   readonly all: (...parameters: ReadonlyArray<Parameter>) => ReadonlyArray<unknown>
+  /** Rows as arrays: cheaper than objects. Set once, right after the statement is made. */
+  readonly setReturnArrays: (on: boolean) => void
 }
 
 export interface Database {

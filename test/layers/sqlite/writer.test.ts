@@ -40,6 +40,7 @@ const open = (filename: string) =>
       prepare: (sql) => {
         const statement = database.prepare(sql)
         return {
+          setReturnArrays: (on) => statement.setReturnArrays(on),
           run: (...parameters) => {
             note(sql)
             return statement.run(...parameters)

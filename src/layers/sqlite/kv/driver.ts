@@ -15,7 +15,7 @@ import { KvTables } from "./apply.ts"
 import { kvError } from "./error.ts"
 import { makeLog } from "./log.ts"
 import type { KvRow } from "./rows.ts"
-import { cursorOf, isLive, stampOf, storedOf } from "./rows.ts"
+import { cursorOf, stampOf, storedOf } from "./rows.ts"
 import { makeSweep } from "./sweep.ts"
 
 /** What one synchronous transaction can take without holding the event loop for long. */
@@ -27,6 +27,8 @@ const naturalLimits: Limits = {
   commit: 33_554_432
 }
 
+const asSnapshot = { snapshot: true } as const
+
 /** The Kv driver over an open connection. */
 export const makeKvDriver = (
   connection: ConnectionService,
@@ -37,7 +39,9 @@ export const makeKvDriver = (
     const messages = new MessageStore(connection)
     const tables = new KvTables(connection, messages)
 
-    const one = prepare("SELECT kind, v, vs, exp FROM seams_kv WHERE k = ?")
+    // Not the text that `apply.ts` prepares: this statement gives arrays, and statements are shared by their text.
+    const one = prepare("SELECT exp, kind, v, vs FROM seams_kv WHERE k = ?")
+    one.setReturnArrays(true)
     const counter = prepare("SELECT counter, floor FROM seams_meta WHERE id = 1")
     const range = (order: "ASC" | "DESC") =>
       prepare(
@@ -47,9 +51,12 @@ export const makeKvDriver = (
     const downwards = range("DESC")
 
     const get = (key: Packed): Stored | undefined => {
-      const row = one.get(toBytes(key)) as KvRow | undefined
-      return row !== undefined && isLive(row.exp, now()) ? storedOf(key, row) : undefined
+      const row = one.get(toBytes(key)) as readonly [number | null, number, string | Uint8Array, string] | undefined
+      if (row === undefined) return undefined
+      const [exp, kind, v, vs] = row
+      return exp === null || exp > now() ? storedOf(key, { exp, kind, v, vs }) : undefined
     }
+    const getManyError = kvError("getMany")
     const head = () => counter.get() as { readonly counter: number; readonly floor: number }
 
     /** Commits whose COMMIT failed, with the store's counter when they were tried: `absent` is certain from there on. */
@@ -120,18 +127,18 @@ export const makeKvDriver = (
       store: connection.store,
       now: Effect.sync(now),
       getMany: (keys) =>
-        read(() => keys.map(get), { snapshot: keys.length > 1 }).pipe(Effect.mapError(kvError("getMany"))),
+        Effect.mapError(
+          keys.length === 1 ? read(() => [get(keys[0]!)]) : read(() => keys.map(get), asSnapshot),
+          getManyError
+        ),
       list: ({ end, start }, { limit, reverse }) =>
-        read(
-          () => {
-            const rows = (reverse ? downwards : upwards).all(toBytes(start), toBytes(end), now(), limit)
-            const entries: Array<Stored> = []
-            for (const row of rows as ReadonlyArray<KvRow & { readonly k: Uint8Array }>)
-              entries.push(storedOf(fromBytes(row.k), row))
-            return { entries, at: cursorOf(storeId, head().counter) }
-          },
-          { snapshot: true }
-        ).pipe(Effect.mapError(kvError("list"))),
+        read(() => {
+          const rows = (reverse ? downwards : upwards).all(toBytes(start), toBytes(end), now(), limit)
+          const entries: Array<Stored> = []
+          for (const row of rows as ReadonlyArray<KvRow & { readonly k: Uint8Array }>)
+            entries.push(storedOf(fromBytes(row.k), row))
+          return { entries, at: cursorOf(storeId, head().counter) }
+        }, asSnapshot).pipe(Effect.mapError(kvError("list"))),
       commit,
       outcome,
       sweep: makeSweep(connection, tables, nextId),

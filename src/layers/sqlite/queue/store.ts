@@ -91,8 +91,8 @@ export class MessageStore {
         RETURNING grp, expires`
     )
     this.#bury = prepare(
-      `INSERT INTO seams_dead (n, q, attempt, deliveries, reason, error, died, due, ${recordColumns})
-        SELECT ?, q, 1 + retries + lost_started, deliveries, ?, coalesce(?, error), ?, due, ${recordColumns}
+      `INSERT INTO seams_dead (n, q, attempt, deliveries, reason, error, died, ${recordColumns})
+        SELECT ?, q, 1 + retries + lost_started, deliveries, ?, coalesce(?, error), ?, ${recordColumns}
         FROM seams_message WHERE ${heldAs}`
     )
     this.#start = prepare(`UPDATE seams_message SET started = 1 WHERE ${held}`)
