@@ -376,9 +376,7 @@ describe("the program text", () => {
         .flatMap((name) => fs.readFileSync(path.join(path.dirname(main), name), "utf8").split("\n"))
         .filter((line) => !/^ *(?:\/\/|\*|\/\*\*)/.test(line))
         .filter((line) => /sqlite|redis|postgres|rabbit|deno|bullmq|memory|layers\//i.test(line))
-      assert.deepStrictEqual(lines, [
-        'import * as Backend from "../../src/layers/sqlite/index.ts"'
-      ])
+      assert.deepStrictEqual(lines, ['import * as Backend from "../../src/layers/sqlite/index.ts"'])
       const version = yield* Effect.callback<string>((resume) => {
         execFile(process.execPath, [main, "--help"], (_, out) => resume(Effect.succeed(out)))
       })
