@@ -19,8 +19,7 @@ describe("options of the SQLite layers", () => {
       })
       const from = (env: Record<string, string>) => ConfigProvider.layer(ConfigProvider.fromEnv({ env }))
       const durability = yield* Kv.Kv.use((kv) => Effect.succeed(kv.capabilities.durability)).pipe(
-        Effect.provide(layer),
-        Effect.provide(from({ DATA_FILE: filename, DATA_SYNC: "normal", DATA_LOCK: "2 seconds" }))
+        Effect.provide(Layer.provide(layer, from({ DATA_FILE: filename, DATA_SYNC: "normal", DATA_LOCK: "2 seconds" })))
       )
       assert.isTrue(fs.existsSync(filename))
       assert.isTrue(durability.process)
