@@ -5,7 +5,7 @@ import * as Path from "node:path"
 import { fileURLToPath } from "node:url"
 import { Effect, Schedule, type Scope } from "effect"
 import { formatRecord, isPortTaken, type Kind } from "./decide.ts"
-import { base, freePorts, identityOf, ServerError } from "./machine.ts"
+import { base, descendantsOf, freePorts, identityOf, ServerError } from "./machine.ts"
 
 /** A private server. It lives as long as the scope it was started in. */
 export interface Server {
@@ -131,6 +131,14 @@ const untilReady = (
     })
   )
 
+const killQuietly = (pid: number): void => {
+  try {
+    process.kill(pid, "SIGKILL")
+  } catch {
+    // It went by itself.
+  }
+}
+
 const startOnce = Effect.fnUntraced(function* (
   recipe: Recipe,
   program: string
@@ -189,6 +197,18 @@ const startOnce = Effect.fnUntraced(function* (
       return children
     })
 
+  // With all its children, which would otherwise hold on to the data for a moment and refuse the next start.
+  const kill = Effect.gen(function* () {
+    const family = [...running.values()].flatMap(({ pid }) => (pid === undefined ? [] : descendantsOf(pid)))
+    const children = yield* signal("SIGKILL")
+    for (const pid of family) killQuietly(pid)
+    yield* Effect.forEach(children, exitOf, { discard: true })
+    yield* Effect.sync(() => family.some((pid) => identityOf(pid) !== undefined)).pipe(
+      Effect.repeat({ until: (alive) => !alive, schedule: Schedule.spaced("10 millis") }),
+      Effect.timeoutOption("10 seconds")
+    )
+  })
+
   yield* start
   return {
     kind,
@@ -196,7 +216,7 @@ const startOnce = Effect.fnUntraced(function* (
     port,
     directory,
     pids: Effect.sync(() => [...running.values()].flatMap(({ pid }) => (pid === undefined ? [] : [pid]))),
-    kill: Effect.flatMap(signal("SIGKILL"), (children) => Effect.forEach(children, exitOf, { discard: true })),
+    kill,
     start,
     pause: Effect.asVoid(signal("SIGSTOP")),
     resume: Effect.asVoid(signal("SIGCONT"))

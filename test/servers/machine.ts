@@ -193,3 +193,34 @@ export const identityOf = (pid: number): string | undefined => {
     return undefined
   }
 }
+
+/**
+ * The children of a process, their children, and so on. PostgreSQL gives each of its own a session, so the process group does
+ * not have them.
+ */
+export const descendantsOf = (pid: number): ReadonlyArray<number> => {
+  const parents = parentsOfAll()
+  const found = [pid]
+  // Grows while it is walked.
+  for (const parent of found) for (const [child = 0, of] of parents) if (of === parent) found.push(child)
+  return found.slice(1)
+}
+
+/** Pairs of process and parent. */
+const parentsOfAll = (): ReadonlyArray<ReadonlyArray<number>> => {
+  if (process.platform !== "linux")
+    return execFileSync("ps", ["-A", "-o", "pid=,ppid="], { encoding: "utf8" })
+      .trim()
+      .split("\n")
+      .map((line) => line.trim().split(/\s+/).map(Number))
+  return Fs.readdirSync("/proc").flatMap((entry) => {
+    if (!/^\d+$/.test(entry)) return []
+    try {
+      // After the name, which may hold anything, come the state and the parent.
+      const stat = Fs.readFileSync(`/proc/${entry}/stat`, "utf8")
+      return [[Number(entry), Number(stat.slice(stat.lastIndexOf(")") + 2).split(" ")[1])]]
+    } catch {
+      return []
+    }
+  })
+}
