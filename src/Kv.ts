@@ -24,6 +24,7 @@ export type {
   PageCursor,
   Selector,
   SetOptions,
+  Storable,
   Value,
   Versionstamp,
   WatchOptions
@@ -32,7 +33,7 @@ export { check, Check, Op } from "./kv/op.ts"
 export type { Step } from "./kv/op.ts"
 export { atomic, delete, max, min, outbox, set, SharedQueue, sum, transact } from "./kv/ops.ts"
 export { collection } from "./kv/collection.ts"
-export type { Collection, CollectionListOptions, CollectionWatchOptions } from "./kv/collection.ts"
+export type { Collection, CollectionListOptions, CollectionWatchOptions, KeySchema } from "./kv/collection.ts"
 export { layerAs, named } from "./kv/stores.ts"
 export type { Named } from "./kv/stores.ts"
 export { Kv, make } from "./kv/service.ts"

@@ -32,7 +32,8 @@ export type {
   Settlement,
   Stats
 } from "./queue/driver.ts"
-export { CurrentDelivery, DrainLimit } from "./queue/model.ts"
+export { DrainLimit, layerNoDrain } from "./queue/drain.ts"
+export { CurrentDelivery } from "./queue/model.ts"
 export type {
   DeadLetter,
   DedupeOptions,
@@ -47,7 +48,21 @@ export type {
   When
 } from "./queue/model.ts"
 export { layerOutbox } from "./queue/outbox.ts"
-export * from "./queue/QueueError.ts"
+export {
+  AlreadySettled,
+  ClaimLost,
+  Denied,
+  EnqueueUnknown,
+  InvalidName,
+  PartiallyEnqueued,
+  QueueError,
+  QueueErrorReason,
+  TooLarge,
+  Unavailable,
+  Undecodable,
+  Unencodable,
+  Unsupported
+} from "./queue/QueueError.ts"
 export { make, Queue } from "./queue/service.ts"
 export type { MakeOptions, Service } from "./queue/service.ts"
 export { deadLetter, discard, retryIn, Settle, snooze } from "./queue/settle.ts"

@@ -9,10 +9,10 @@ import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
-import { format } from "effect/Formatter"
 import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
+import { describeError } from "../internal/describeFailure.ts"
 import type { RunResult } from "./draft.ts"
 import type { Definition } from "./definition.ts"
 import type { CronError } from "./errors.ts"
@@ -66,7 +66,7 @@ export const executeRun = Effect.fnUntraced(function* (env: RunEnvironment) {
       Effect.map(env.now, (endedAt): RunResult => ({
         outcome: "Failed",
         reason: null,
-        error: messageOf(Cause.squash(cause)),
+        error: describeError(Cause.squash(cause)),
         endedAt
       }))
     )
@@ -117,7 +117,7 @@ const attemptAll = Effect.fnUntraced(function* (env: RunEnvironment, attempts: {
     }
     if (env.stopped() !== undefined || Cause.hasInterruptsOnly(exit.cause)) return cancelled(endedAt)
     const typed = Cause.findErrorOption(exit.cause)
-    const error = messageOf(Cause.squash(exit.cause))
+    const error = describeError(Cause.squash(exit.cause))
     const delay =
       attempt <= local.retryTimes && mayRetry(typed, local.retryWhile) ? yield* delayAfter(attempt) : undefined
     if (delay === undefined) {
@@ -192,15 +192,3 @@ const beat = Effect.fnUntraced(function* (env: RunEnvironment, lease: number, at
     return env.stop("leaseLost")
   }
 })
-
-const messageOf = (error: unknown): string => {
-  const text =
-    error instanceof Error
-      ? error.message === "" || error.name === "Error"
-        ? error.message || error.name
-        : `${error.name}: ${error.message}`
-      : typeof error === "string"
-        ? error
-        : format(error)
-  return text.length > 2_000 ? `${text.slice(0, 2_000)}...` : text
-}

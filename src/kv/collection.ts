@@ -4,7 +4,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import * as Stream from "effect/Stream"
 import type { Conflict } from "./KvError.ts"
-import { KvError, Undecodable, Unencodable } from "./KvError.ts"
+import { InvalidKey, KvError, Undecodable, Unencodable } from "./KvError.ts"
 import type {
   Change,
   Entry,
@@ -34,7 +34,7 @@ export interface CollectionListOptions<K> extends ListOptions {
   readonly under?: ReadonlyArray<KeyPart> | undefined
   /** Inclusive. */
   readonly start?: K | undefined
-  /** Exclusive; not together with `start`, as in `Selector`. */
+  /** Exclusive. */
   readonly end?: K | undefined
   /** Default: `"fail"`. */
   readonly onInvalid?: OnInvalid | undefined
@@ -50,13 +50,25 @@ export interface CollectionWatchOptions extends WatchOptions {
 }
 
 /**
+ * The schema of a collection's keys: its encoded side is a key part, or a tuple of them.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface KeySchema extends Schema.Constraint {
+  readonly Encoded: KeyPart | ReadonlyArray<KeyPart>
+  readonly EncodingServices: never
+  readonly DecodingServices: never
+}
+
+/**
  * Typed entries below a prefix: a pure value that needs its store (`Kv.Kv`, unless named) when used. Values take the schema's
  * make input when written, and are decoded when read.
  *
  * @since 0.1.0
  * @category models
  */
-export interface Collection<in out KS extends Schema.Constraint, in out S extends Schema.Top, in out I> {
+export interface Collection<in out KS extends KeySchema, in out S extends Schema.Top, in out I> {
   readonly prefix: Key
   /** The absolute key, for `Kv.check` and the raw service. Throws when the key schema refuses the key. */
   readonly at: (key: KS["Type"]) => Key
@@ -114,7 +126,7 @@ export interface Collection<in out KS extends Schema.Constraint, in out S extend
  * export const rename = (id: string, name: string) =>
  *   Users.update(id, (old) => Effect.map(Effect.fromOption(old), (user) => ({ ...user, name })))
  */
-export const collection = <S extends Schema.Top, KS extends Schema.Constraint = Schema.Schema<Key>, I = Kv>(
+export const collection = <S extends Schema.Top, KS extends KeySchema = Schema.Codec<Key>, I = Kv>(
   prefix: Key,
   options: {
     readonly value: S
@@ -149,6 +161,19 @@ export const collection = <S extends Schema.Top, KS extends Schema.Constraint = 
     if (decodeKey === undefined) return Option.some(rest as K)
     return rest.length === 1 ? Option.orElse(decodeKey(rest[0]), () => decodeKey(rest)) : decodeKey(rest)
   }
+
+  /** `at` for effects: a key that its schema refuses is an error there, and not an exception. */
+  const locate = (key: K): Effect.Effect<Key, KvError> =>
+    Effect.try({
+      try: () => at(key),
+      catch: (error) =>
+        new KvError({
+          reason: new InvalidKey({
+            key: formatKey([...prefix, key as KeyPart]),
+            detail: error instanceof Error ? error.message : String(error)
+          })
+        })
+    })
 
   const decodeEntry = (entry: Entry): Effect.Effect<Entry<A>, KvError, S["DecodingServices"]> =>
     Effect.mapBoth(decode(entry.value), {
@@ -199,7 +224,9 @@ export const collection = <S extends Schema.Top, KS extends Schema.Constraint = 
   const set = (key: K, value: S["~type.make.in"], setOptions?: SetOptions) =>
     kvOp(
       store,
-      Effect.suspend(() => Effect.map(encodeStep(at(key), value, setOptions), ({ step }) => [step]))
+      Effect.flatMap(locate(key), (absolute) =>
+        Effect.map(encodeStep(absolute, value, setOptions), ({ step }) => [step])
+      )
     )
 
   const get = (key: K) =>
@@ -214,7 +241,7 @@ export const collection = <S extends Schema.Top, KS extends Schema.Constraint = 
     transact(
       Effect.gen(function* () {
         const kv = yield* store
-        const absolute = at(key)
+        const absolute = yield* locate(key)
         const old = yield* get(key)
         const value = yield* f(Option.map(old, (entry) => entry.value))
         const { made, step } = yield* encodeStep(absolute, value, setOptions)
@@ -268,17 +295,16 @@ export const collection = <S extends Schema.Top, KS extends Schema.Constraint = 
     get,
     getMany: (keys) =>
       Effect.flatMap(store, (kv) =>
-        Effect.flatMap(
-          Effect.suspend(() => kv.getMany(keys.map(at))),
-          (found) => Effect.forEach(found, decodeOption)
+        Effect.flatMap(Effect.flatMap(Effect.forEach(keys, locate), kv.getMany), (found) =>
+          Effect.forEach(found, decodeOption)
         )
       ),
-    has: (key) => Effect.flatMap(store, (kv) => Effect.suspend(() => kv.has(at(key)))),
+    has: (key) => Effect.flatMap(store, (kv) => Effect.flatMap(locate(key), kv.has)),
     set,
     delete: (key) =>
       kvOp(
         store,
-        Effect.sync((): ReadonlyArray<Step> => [{ _tag: "Delete", key: at(key) }])
+        Effect.map(locate(key), (absolute): ReadonlyArray<Step> => [{ _tag: "Delete", key: absolute }])
       ),
     update,
     list: (listOptions) => {
@@ -310,7 +336,15 @@ export const collection = <S extends Schema.Top, KS extends Schema.Constraint = 
 }
 
 const unencodable = (key: Key, detail: string) =>
-  new KvError({ reason: new Unencodable({ key: formatKey(key), path: "$", detail }) })
+  new KvError({ reason: new Unencodable({ key: formatKey(key), ...pathOf(detail) }) })
+
+/** A schema error ends with a line that says where. */
+const pathOf = (message: string): { readonly path: string; readonly detail: string } => {
+  const where = /\n\s*at ((?:\[.*\])+)\s*$/.exec(message)
+  return where === null
+    ? { path: "$", detail: message }
+    : { path: `$${where[1] ?? ""}`, detail: message.slice(0, where.index) }
+}
 
 const samePart = (a: KeyPart, b: KeyPart | undefined): boolean =>
   a instanceof Uint8Array

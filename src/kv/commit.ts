@@ -97,7 +97,7 @@ export const makeCommit = (
 const soonestExpiry = (mutations: ReadonlyArray<Mutation>): number | undefined => {
   let soonest: number | undefined
   for (const mutation of mutations) {
-    if (mutation._tag !== "Set" || mutation.expireIn === undefined) continue
+    if (!("expireIn" in mutation) || mutation.expireIn === undefined) continue
     if (soonest === undefined || mutation.expireIn < soonest) soonest = mutation.expireIn
   }
   return soonest
@@ -142,7 +142,9 @@ const build = (driver: Driver, id: string, steps: ReadonlyArray<Step>): Commit |
             detail: `the operand of ${step._tag.toLowerCase()} is ${typeof step.operand === "bigint" ? `${step.operand}n` : `the ${typeof step.operand} ${String(step.operand)}`}, give a bigint of that range`
           })
         })
-      mutations.push({ _tag: step._tag, key, operand: step.operand })
+      const expireIn = expiryMillis(step.key, step.expireIn)
+      if (expireIn instanceof KvError) return expireIn
+      mutations.push({ _tag: step._tag, key, operand: step.operand, expireIn })
       size += 8
     }
   }

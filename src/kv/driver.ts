@@ -46,7 +46,13 @@ export type Mutation =
       readonly expireIn: number | undefined
     }
   | { readonly _tag: "Delete"; readonly key: Packed }
-  | { readonly _tag: "Sum" | "Min" | "Max"; readonly key: Packed; readonly operand: bigint }
+  | {
+      readonly _tag: "Sum" | "Min" | "Max"
+      readonly key: Packed
+      readonly operand: bigint
+      /** Of a counter that this makes; one that is there keeps its own expiry. */
+      readonly expireIn: number | undefined
+    }
   /** Only drivers of a layer that provides `SharedQueue` see these two. */
   | { readonly _tag: "Enqueue"; readonly publication: Publication }
   | { readonly _tag: "Ack"; readonly queue: string; readonly id: string; readonly token: string }

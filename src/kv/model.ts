@@ -41,6 +41,16 @@ export type PageCursor = string & { readonly "~effect-seams/Kv/PageCursor": true
 export type Value = Schema.Json | Uint8Array | bigint
 
 /**
+ * What the raw `set` takes: JSON or bytes.
+ *
+ * Gotcha: an `interface` is not assignable to JSON ("index signature is missing"); use a `type`, or a typed collection.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export type Storable = Exclude<Value, bigint>
+
+/**
  * A stored entry. `key` is absolute (with the prefix of a collection), `expiresAt` is in milliseconds since the epoch by
  * the store's clock.
  *

@@ -23,7 +23,12 @@ export type Step =
       readonly expireIn: SetOptions["expireIn"]
     }
   | { readonly _tag: "Delete"; readonly key: Key }
-  | { readonly _tag: "Sum" | "Min" | "Max"; readonly key: Key; readonly operand: bigint }
+  | {
+      readonly _tag: "Sum" | "Min" | "Max"
+      readonly key: Key
+      readonly operand: bigint
+      readonly expireIn: SetOptions["expireIn"]
+    }
   | { readonly _tag: "Enqueue"; readonly publication: Publication }
   | {
       readonly _tag: "Ack"

@@ -8,7 +8,7 @@ import type { ClaimLost } from "../internal/claimLost.ts"
 import { encodeEnvelope } from "../internal/envelope.ts"
 import { messagesEnqueued } from "../internal/queueMetrics.ts"
 import { Conflict, KvError, Unsupported } from "./KvError.ts"
-import type { Key, SetOptions, Value, Versionstamp } from "./model.ts"
+import type { Key, SetOptions, Storable, Versionstamp } from "./model.ts"
 import type { Step } from "./op.ts"
 import { Check, Op } from "./op.ts"
 import { contention } from "./contention.ts"
@@ -35,7 +35,7 @@ export const kvOp = <E, R, I>(
  * @since 0.1.0
  * @category mutations
  */
-export const set = (key: Key, value: Value, options?: SetOptions): Op<Versionstamp, KvError, never> =>
+export const set = (key: Key, value: Storable, options?: SetOptions): Op<Versionstamp, KvError, never> =>
   kvOp(
     Kv,
     Effect.suspend((): Effect.Effect<ReadonlyArray<Step>, KvError> => {
@@ -59,31 +59,35 @@ export {
 }
 
 /**
- * Adds to a counter: exact, from `0n` to `2n ** 63n - 1n`, a missing key counts as `0n`. An expiry of the counter stays.
+ * Adds to a counter: exact, from `0n` to `2n ** 63n - 1n`, a missing key counts as `0n`. `expireIn` is for the counter that this
+ * makes; one that is there keeps the expiry it has, so that a counter per window ends with its window.
  *
  * @since 0.1.0
  * @category mutations
  */
-export const sum = (key: Key, n: bigint): Op<Versionstamp, KvError, never> =>
-  kvOp(Kv, Effect.succeed([{ _tag: "Sum", key, operand: n }]))
+export const sum = (key: Key, n: bigint, options?: SetOptions): Op<Versionstamp, KvError, never> =>
+  count("Sum", key, n, options)
 
 /**
- * Lowers a counter to `n` if it is greater; a missing key becomes `n`.
+ * Lowers a counter to `n` if it is greater; a missing key becomes `n`, with `expireIn` as for `sum`.
  *
  * @since 0.1.0
  * @category mutations
  */
-export const min = (key: Key, n: bigint): Op<Versionstamp, KvError, never> =>
-  kvOp(Kv, Effect.succeed([{ _tag: "Min", key, operand: n }]))
+export const min = (key: Key, n: bigint, options?: SetOptions): Op<Versionstamp, KvError, never> =>
+  count("Min", key, n, options)
 
 /**
- * Raises a counter to `n` if it is smaller; a missing key becomes `n`.
+ * Raises a counter to `n` if it is smaller; a missing key becomes `n`, with `expireIn` as for `sum`.
  *
  * @since 0.1.0
  * @category mutations
  */
-export const max = (key: Key, n: bigint): Op<Versionstamp, KvError, never> =>
-  kvOp(Kv, Effect.succeed([{ _tag: "Max", key, operand: n }]))
+export const max = (key: Key, n: bigint, options?: SetOptions): Op<Versionstamp, KvError, never> =>
+  count("Max", key, n, options)
+
+const count = (_tag: "Sum" | "Min" | "Max", key: Key, operand: bigint, options: SetOptions | undefined) =>
+  kvOp(Kv, Effect.succeed([{ _tag, key, operand, expireIn: options?.expireIn }] as const))
 
 /**
  * Proof that the Kv and the Queue of a program live in one store, so that a commit may hold messages. Only the `layer` of a
@@ -161,6 +165,8 @@ const twoStores = (one: string, other: string): KvError =>
  * Runs reads and a commit again, with fresh reads, for as long as the commit meets a `Conflict`. Other errors end it. The
  * default schedule tries at once a few times, then backs off with full jitter up to 100 ms for at most some 30 seconds, with
  * which a hundred contenders for one key all finish.
+ *
+ * Gotcha: on a virtual clock these delays pass only when the clock is moved, so contenders for one key need a `TestClock.adjust`.
  *
  * @since 0.1.0
  * @category mutations

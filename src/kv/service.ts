@@ -23,7 +23,7 @@ import type {
   Page,
   Selector,
   SetOptions,
-  Value,
+  Storable,
   Versionstamp,
   WatchOptions
 } from "./model.ts"
@@ -50,7 +50,7 @@ export interface Service {
   readonly getMany: (keys: ReadonlyArray<Key>) => Effect.Effect<ReadonlyArray<Option.Option<Entry>>, KvError>
   readonly has: (key: Key) => Effect.Effect<boolean, KvError>
   /** Setting without `expireIn` removes an earlier expiry. */
-  readonly set: (key: Key, value: Value, options?: SetOptions) => Effect.Effect<Versionstamp, KvError>
+  readonly set: (key: Key, value: Storable, options?: SetOptions) => Effect.Effect<Versionstamp, KvError>
   /** Succeeds for a missing key too. */
   readonly delete: (key: Key) => Effect.Effect<Versionstamp, KvError>
   /** In key order, read page by page as the stream is pulled. Each page is one consistent read, the whole is no snapshot. */

@@ -96,18 +96,22 @@ export class Unencodable extends Schema.TaggedError<Unencodable>(id("Unencodable
 }
 
 /**
- * A stored message that does not fit the definition it is read with.
+ * A stored message that does not fit the definition it is read with, or a cursor that this backend did not make.
  *
  * @since 0.1.0
  * @category errors
  */
 export class Undecodable extends Schema.TaggedError<Undecodable>(id("Undecodable"))("Undecodable", {
   queue: Schema.String,
+  /** The message's id, or the cursor. */
   id: Schema.String,
-  detail: Schema.String
+  detail: Schema.String,
+  what: Schema.optional(Schema.Literals(["message", "cursor"]))
 }) {
   override get message(): string {
-    return `Message ${this.id} of queue "${this.queue}" cannot be read: ${this.detail}. Upgrade the process that reads it, or remove the message.`
+    return this.what === "cursor"
+      ? `The cursor ${JSON.stringify(this.id)} is none of the dead letters of queue "${this.queue}": ${this.detail}. Give the cursor of an earlier page, or none.`
+      : `Message ${this.id} of queue "${this.queue}" cannot be read: ${this.detail}. Upgrade the process that reads it, or remove the message.`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
@@ -251,3 +255,9 @@ export class AlreadySettled extends Schema.TaggedError<AlreadySettled>(id("Alrea
     return `Message ${this.id} was settled before (${this.how}); the first settle wins.`
   }
 }
+
+/** The place a numeric cursor names; what a driver says to one that it did not make. */
+export const placeOfCursor = (queue: string, cursor: string): number | QueueError =>
+  /^\d{1,15}$/.test(cursor)
+    ? Number(cursor)
+    : new QueueError({ reason: new Undecodable({ queue, id: cursor, what: "cursor", detail: "it is not a number" }) })

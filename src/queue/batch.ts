@@ -4,6 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
+import { describeInput, durationMillis } from "../internal/durationMillis.ts"
 import type { MessageCodec } from "./encode.ts"
 import type { Delivery, RetryOptions } from "./model.ts"
 import type { QueueError } from "./QueueError.ts"
@@ -49,6 +50,10 @@ export const startBatchWorker = (spec: BatchSpec, service: Service): Effect.Effe
     const { size, within = "50 millis", concurrency = 1, ...options } = spec.options
     if (!Number.isSafeInteger(size) || size < 1)
       return Effect.die(new Error(`workerBatch of queue "${spec.queue}": size is ${size}; give a whole number from 1`))
+    if (durationMillis(within) === undefined)
+      return Effect.die(
+        new Error(`workerBatch of queue "${spec.queue}": within is ${describeInput(within)}; give a duration from zero`)
+      )
     let open: Batch | undefined
 
     const lead = (batch: Batch): Effect.Effect<void, never, any> =>

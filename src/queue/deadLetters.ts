@@ -85,7 +85,14 @@ export const deadLetterOperations = (
       )
       return options?.limit === undefined ? pages : Stream.take(pages, options.limit)
     },
-    page: (options) => page(options?.cursor, options?.limit ?? pageSize),
+    page: (options) => {
+      const limit = options?.limit ?? pageSize
+      return Number.isSafeInteger(limit) && limit > 0
+        ? page(options?.cursor, limit)
+        : Effect.die(
+            new RangeError(`deadLetters.page of queue "${queue}": limit is ${limit}; give a whole number from 1`)
+          )
+    },
     get: (id) =>
       Effect.flatMap(store, (service) =>
         Effect.flatMap(service.deadLetters.get(queue, id), (found) =>

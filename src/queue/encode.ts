@@ -111,6 +111,10 @@ export const encodePublication = (
       return yield* bad("an id has 1 to 255 characters")
     const group = given("group")
     if (group === "") return yield* bad("a group is a text that is not empty; leave it out for none")
+    for (const name of ["headers", "meta"] as const)
+      for (const [key, value] of Object.entries<unknown>(given(name) ?? {}))
+        if (typeof value !== "string")
+          return yield* bad(`${name}.${key} is ${describeInput(value)}; headers and meta hold texts`)
     const dedupe = given("dedupe")
     const now = yield* Clock.currentTimeMillis
     const headers = yield* injectCurrent(given("headers") ?? {})

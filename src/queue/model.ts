@@ -2,7 +2,7 @@ import * as Context from "effect/Context"
 import type * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import type * as Effect from "effect/Effect"
-import * as Option from "effect/Option"
+import type * as Option from "effect/Option"
 import type * as Schedule from "effect/Schedule"
 import type * as Kv from "../Kv.ts"
 import type { AlreadySettled, ClaimLost, QueueError } from "./QueueError.ts"
@@ -159,17 +159,6 @@ export type SettleError = ClaimLost | AlreadySettled | QueueError
 export class CurrentDelivery extends Context.Service<CurrentDelivery, Delivery<unknown>>()(
   "effect-seams/Queue/CurrentDelivery"
 ) {}
-
-/**
- * Caps the `drain` of every worker built below it. The testing layers set it to zero: draining on a virtual clock would hang
- * the end of a test.
- *
- * @since 0.1.0
- * @category references
- */
-export const DrainLimit: Context.Reference<Option.Option<Duration.Duration>> = Context.Reference<
-  Option.Option<Duration.Duration>
->("effect-seams/Queue/DrainLimit", { defaultValue: () => Option.none() })
 
 /**
  * A message that is not tried again, decoded. `payload` is `None` when it does not fit the definition; `text` always holds the

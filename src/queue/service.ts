@@ -1,5 +1,6 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { Publication } from "../internal/envelope.ts"
 import type { Health } from "../internal/health.ts"
@@ -39,7 +40,7 @@ export interface Service {
   readonly resume: (queue: string) => Effect.Effect<void, QueueError>
   readonly purge: (queue: string) => Effect.Effect<number, QueueError>
   readonly stats: (queue: string) => Effect.Effect<Stats, QueueError>
-  /** Waits until no message is ready, delayed or claimed. */
+  /** Waits until no message is ready, delayed or claimed; an outage is waited out. */
   readonly awaitIdle: (queue: string) => Effect.Effect<void, QueueError>
   readonly deadLetters: DeadLetters
   /** Wraps an effect in a span, unless the layer was made with `tracing: false`. */
@@ -64,6 +65,9 @@ export interface MakeOptions {
   /** Replaces the backend's own dead letters. */
   readonly deadLetters?: DeadLetterStore | undefined
 }
+
+/** A wait is not ended by an outage that passes. */
+const patience = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")]).pipe(Schedule.jittered)
 
 const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
 
@@ -131,7 +135,7 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
           if (found.ready + found.delayed + found.claimed === 0) return
           yield* effective.activity(queue, version)
         }
-      })
+      }).pipe(Effect.retry({ schedule: patience, while: (error) => error.isRetryable }))
 
     const publish: Service["publish"] = (batch) =>
       Effect.gen(function* () {

@@ -1,5 +1,14 @@
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Schema from "effect/Schema"
+import { describeInput, durationMillis } from "../internal/durationMillis.ts"
+
+/** Milliseconds of a delay that a handler gives; an unusable one is a defect of the handler. */
+export const delayMillis = (delay: Duration.Input): number => {
+  const millis = durationMillis(delay)
+  if (millis === undefined || !Number.isFinite(millis))
+    throw new RangeError(`the delay is ${describeInput(delay)}; give a finite duration from zero`)
+  return millis
+}
 
 /**
  * Ends a delivery from any depth below its handler. A tagged error, so that the types show who might swallow it.
@@ -26,7 +35,7 @@ export class Settle extends Schema.TaggedError<Settle>("effect-seams/Queue/Settl
  * @since 0.1.0
  * @category settling
  */
-export const retryIn = (delay: Duration.Input): Settle => new Settle({ how: "retry", delay: Duration.toMillis(delay) })
+export const retryIn = (delay: Duration.Input): Settle => new Settle({ how: "retry", delay: delayMillis(delay) })
 
 /**
  * Hand it out again after this long, without counting: it was too early, nothing failed.
@@ -34,7 +43,7 @@ export const retryIn = (delay: Duration.Input): Settle => new Settle({ how: "ret
  * @since 0.1.0
  * @category settling
  */
-export const snooze = (delay: Duration.Input): Settle => new Settle({ how: "release", delay: Duration.toMillis(delay) })
+export const snooze = (delay: Duration.Input): Settle => new Settle({ how: "release", delay: delayMillis(delay) })
 
 /**
  * Do not try again; keep it with this reason.

@@ -9,6 +9,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
+import { describeFailure } from "../internal/describeFailure.ts"
 import { durationMillis } from "../internal/durationMillis.ts"
 import { extract, withExtracted } from "../internal/traceContext.ts"
 import { Op } from "../kv/op.ts"
@@ -17,11 +18,12 @@ import type { Claimed, Outcome } from "./driver.ts"
 import type { MessageCodec } from "./encode.ts"
 import type { Control, EngineHandler, EngineOptions } from "./engine.ts"
 import type { Delivery, MessageId, RetryOptions, SettleError } from "./model.ts"
-import { CurrentDelivery, DrainLimit } from "./model.ts"
+import { DrainLimit } from "./drain.ts"
+import { CurrentDelivery } from "./model.ts"
 import type { QueueError } from "./QueueError.ts"
 import { delayAfter, type RetryPolicy, retryPolicy } from "./retry.ts"
 import type { Service } from "./service.ts"
-import { Settle } from "./settle.ts"
+import { delayMillis, Settle } from "./settle.ts"
 
 /**
  * @since 0.1.0
@@ -34,7 +36,10 @@ export interface WorkerOptions<in E> {
   readonly prefetch?: number | undefined
   /** How long one run of the handler may take; then it is interrupted, which counts as a failure. Default: no limit. */
   readonly timeout?: Duration.Input | undefined
-  /** How long handlers that run may go on when the worker is closed, before they are interrupted. Default: 20 seconds. */
+  /**
+   * How long handlers that run may go on when the worker is closed, before they are interrupted. Default: 20 seconds. A handler
+   * that does not end within five more seconds is left to its lease.
+   */
   readonly drain?: Duration.Input | undefined
   /**
    * How long a claim lasts without a heartbeat; heartbeats come three times as often. When a process dies its messages are
@@ -169,7 +174,7 @@ export const engineHandler = (spec: WorkerSpec, service: Service, context: Conte
             : ({ _tag: "deadLetter", reason: failure.reason, error: undefined } as const)
         }
         if (failure instanceof Settle) return yield* outcomeOf(policy, claimed, failure)
-        const error = describeFailure(exit.cause)
+        const error = describeRun(exit.cause)
         yield* Effect.logDebug(
           `effect-seams: attempt ${claimed.attempt} of message ${claimed.message.id} failed`,
           exit.cause
@@ -240,20 +245,13 @@ const retryOrBury = (
       : ({ _tag: "retry", delay: next, error } as const)
   })
 
-const describeFailure = (cause: Cause.Cause<unknown>): string => {
+const describeRun = (cause: Cause.Cause<unknown>): string => {
   const failure = Cause.squash(cause)
-  if (failure instanceof RunFailure) return failure.detail
-  const text =
-    failure instanceof Error
-      ? `${failure.name}: ${failure.message}`
-      : typeof failure === "object" && failure !== null
-        ? JSON.stringify(failure, (_, v: unknown) => (typeof v === "bigint" ? `${v}n` : v))
-        : String(failure)
-  return text.slice(0, 2_000)
+  return failure instanceof RunFailure ? failure.detail : describeFailure(cause)
 }
 
 const millisOf = (delay: Duration.Input | undefined): number | undefined =>
-  delay === undefined ? undefined : (durationMillis(delay) ?? 0)
+  delay === undefined ? undefined : delayMillis(delay)
 
 export const deliveryOf = (
   claimed: Claimed,
@@ -327,5 +325,14 @@ export const startWorker = (spec: WorkerSpec, service: Service): Effect.Effect<v
       return yield* Effect.die(
         new Error(`worker of queue "${spec.queue}": retry.times is ${times}; give a whole number from 0, or Infinity`)
       )
+    for (const name of ["onInvalid", "onUnknownName"] as const) {
+      const value: string | undefined = spec.options[name]
+      if (value !== undefined && !["deadLetter", "discard", "retry"].includes(value))
+        return yield* Effect.die(
+          new Error(
+            `worker of queue "${spec.queue}": ${name} is ${JSON.stringify(value)}; give "deadLetter", "discard" or "retry"`
+          )
+        )
+    }
     yield* service.work(yield* engineOptions(spec.queue, spec.options), engineHandler(spec, service, context))
   }) as Effect.Effect<void, QueueError, Scope.Scope>

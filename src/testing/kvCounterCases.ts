@@ -1,6 +1,7 @@
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Kv from "../Kv.ts"
 import type { Cases } from "./kvSupport.ts"
 import { failure, reasonOf, some, valueOf } from "./kvSupport.ts"
@@ -19,6 +20,23 @@ export const counterCases = (test: Cases): void => {
         ])
         const found = yield* kv.getMany([key("sum"), key("min"), key("max"), key("zero")])
         assert.deepStrictEqual(found.map(valueOf), [7n, 7n, 7n, 0n])
+      }))
+
+    test("expire when the write that makes them says so; later writes keep that", ({ advance, key, kv }) =>
+      Effect.gen(function* () {
+        yield* Kv.sum(key("hits"), 1n, { expireIn: 300 })
+        yield* Kv.sum(key("hits"), 1n, { expireIn: 60_000 })
+        yield* Kv.max(key("hits"), 5n)
+        const before = some(yield* kv.get(key("hits")))
+        assert.strictEqual(before.value, 5n)
+        assert.isTrue(Option.isSome(before.expiresAt))
+        yield* advance(300)
+        assert.isTrue(Option.isNone(yield* kv.get(key("hits"))))
+        yield* Kv.sum(key("hits"), 1n)
+        const after = some(yield* kv.get(key("hits")))
+        assert.deepStrictEqual([after.value, after.expiresAt], [1n, Option.none()])
+        const refused = yield* Effect.flip(Kv.sum(key("other"), 1n, { expireIn: 0 }))
+        assert.strictEqual(refused.reason._tag, "InvalidExpiry")
       }))
 
     test("take the smaller with min and the greater with max", ({ key, kv }) =>

@@ -273,7 +273,7 @@ class Sequence {
 }
 
 const opOf = (mutation: ModelMutation): Kv.Op<Kv.Versionstamp, Kv.KvError, never> => {
-  if (mutation.op === "set") return Kv.set(mutation.key, mutation.value as Kv.Value, { expireIn: mutation.ttl })
+  if (mutation.op === "set") return Kv.set(mutation.key, mutation.value as Kv.Storable, { expireIn: mutation.ttl })
   if (mutation.op === "delete") return Kv.delete(mutation.key)
   const count = { sum: Kv.sum, min: Kv.min, max: Kv.max }[mutation.op]
   return count(mutation.key, mutation.operand)

@@ -147,7 +147,7 @@ export const setAll = (
   Effect.gen(function* () {
     for (let i = 0; i < entries.length; i += 500) {
       yield* Effect.provideService(
-        Kv.atomic(entries.slice(i, i + 500).map(([key, value]) => Kv.set(key, value as Kv.Value))),
+        Kv.atomic(entries.slice(i, i + 500).map(([key, value]) => Kv.set(key, value as Kv.Storable))),
         Kv.Kv,
         kv
       )

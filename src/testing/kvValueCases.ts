@@ -77,7 +77,7 @@ export const valueCases = (test: Cases): void => {
     for (const [name, value] of kept) {
       test(`come back as they were set: ${name}`, ({ key, kv }) =>
         Effect.gen(function* () {
-          yield* kv.set(key("v"), value as Kv.Value)
+          yield* kv.set(key("v"), value as Kv.Storable)
           const entry = some(yield* kv.get(key("v")))
           assert.strictEqual(entry.value instanceof Uint8Array, value instanceof Uint8Array)
           assert.deepEqual(entry.value, value)
@@ -88,11 +88,11 @@ export const valueCases = (test: Cases): void => {
     for (const [name, value, path] of refused) {
       test(`that JSON would change are Unencodable and name the path: ${name}`, ({ key, kv }) =>
         Effect.gen(function* () {
-          const byService = yield* failure("Unencodable", kv.set(key("v"), value as Kv.Value))
+          const byService = yield* failure("Unencodable", kv.set(key("v"), value as Kv.Storable))
           assert.strictEqual(byService.path, path)
           const byStep = yield* failure(
             "Unencodable",
-            Kv.atomic([Kv.set(key("other"), 1), Kv.set(key("v"), value as Kv.Value)])
+            Kv.atomic([Kv.set(key("other"), 1), Kv.set(key("v"), value as Kv.Storable)])
           )
           assert.strictEqual(byStep.path, path)
           assert.isFalse(yield* kv.has(key("v")))
@@ -101,7 +101,7 @@ export const valueCases = (test: Cases): void => {
     }
 
     test("that refer to themselves are Unencodable", ({ key, kv }) =>
-      Effect.asVoid(failure("Unencodable", kv.set(key("v"), cyclic() as Kv.Value))))
+      Effect.asVoid(failure("Unencodable", kv.set(key("v"), cyclic() as Kv.Storable))))
 
     test("tell bytes from text", ({ key, kv }) =>
       Effect.gen(function* () {

@@ -5,7 +5,6 @@ import * as Kv from "../../src/Kv.ts"
 import { layerKv } from "../../src/layers/memory/kv.ts"
 import { layerQueue } from "../../src/layers/memory/queue.ts"
 import * as Queue from "../../src/Queue.ts"
-import { layerNoDrain } from "../../src/testing/noDrain.ts"
 
 const Orders = Kv.collection(["orders"], { key: Schema.String, value: Schema.String })
 const Mails = Queue.define("mails", { payload: Schema.Struct({ to: Schema.String }) })
@@ -26,7 +25,7 @@ describe("an outbox over two stores", () => {
         assert.strictEqual(delivery?.id, "mail-1")
         assert.deepStrictEqual(delivery?.payload, { to: "ada" })
       }).pipe(Effect.provide(Queue.layerOutbox))
-    }).pipe(Effect.provide(Layer.provideMerge(twoStores, layerNoDrain)))
+    }).pipe(Effect.provide(Layer.provideMerge(twoStores, Queue.layerNoDrain)))
   )
 
   it.effect("holds nothing back when the commit does not hold", () =>

@@ -298,19 +298,20 @@ const stage = (mutation: KeyMutation, old: Staged | undefined, now: number): Sta
     case "Delete":
       return deleted
     default:
-      return count(mutation, old)
+      return count(mutation, old, now)
   }
 }
 
 const count = (
-  { _tag, key, operand }: Extract<KeyMutation, { readonly _tag: "Sum" | "Min" | "Max" }>,
-  old: Staged | undefined
+  { _tag, expireIn, key, operand }: Extract<KeyMutation, { readonly _tag: "Sum" | "Min" | "Max" }>,
+  old: Staged | undefined,
+  now: number
 ): Staged | KvError => {
   const held = old?.value
   if (held !== undefined && held._tag !== "Counter") {
-    const kind = held._tag === "Json" ? "JSON" : "bytes"
+    const kind = held._tag === "Json" ? "a JSON value" : "bytes"
     return new KvError({
-      reason: new NotACounter({ key: formatPacked(key), detail: `it holds ${kind}, not a counter` })
+      reason: new NotACounter({ key: formatPacked(key), detail: `${_tag.toLowerCase()} met ${kind}` })
     })
   }
   let value = operand
@@ -320,10 +321,14 @@ const count = (
   }
   if (value < 0n || value > maxCounter) {
     return new KvError({
-      reason: new CounterOverflow({ key: formatPacked(key), detail: `${_tag.toLowerCase()} would pass its end` })
+      reason: new CounterOverflow({
+        key: formatPacked(key),
+        detail: `${_tag.toLowerCase()} of ${operand} on ${held?.value ?? 0n}`
+      })
     })
   }
-  return { value: { _tag: "Counter", value }, expiresAt: old?.expiresAt }
+  const made = held === undefined && expireIn !== undefined ? now + expireIn : undefined
+  return { value: { _tag: "Counter", value }, expiresAt: held === undefined ? made : old?.expiresAt }
 }
 
 // A plain copy, also of a Buffer, whose own slice would share its memory.

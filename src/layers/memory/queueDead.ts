@@ -45,8 +45,8 @@ export class DeadShelf {
     return taken
   }
 
-  page(cursor: string | undefined, limit: number) {
-    const from = cursor === undefined ? undefined : Number(cursor) + 1
+  page(after: number | undefined, limit: number) {
+    const from = after === undefined ? undefined : after + 1
     const found = this.#letters.range(from, undefined, { limit: limit + 1 })
     const page = found.slice(0, limit)
     const last = page.at(-1)

@@ -6,7 +6,7 @@ import type * as Scope from "effect/Scope"
 import { messageExpired } from "../../internal/queueMetrics.ts"
 import type { Mutation } from "../../kv/driver.ts"
 import type { Capabilities, Consumer, Driver } from "../../queue/driver.ts"
-import { QueueError, Unavailable } from "../../queue/QueueError.ts"
+import { placeOfCursor, QueueError, Unavailable } from "../../queue/QueueError.ts"
 import { QueueState } from "./queueState.ts"
 import type { Waiter } from "./queueWaiters.ts"
 
@@ -224,7 +224,12 @@ export const makeQueueDriver = Effect.fnUntraced(function* (
     version: (name) => turn("stats", name, (queue) => queue.version),
     activity: activityOf,
     deadLetters: {
-      list: (name, { cursor, limit }) => turn("deadLetters.list", name, (queue) => queue.dead.page(cursor, limit)),
+      list: (name, { cursor, limit }) => {
+        const after = cursor === undefined ? undefined : placeOfCursor(name, cursor)
+        return after instanceof QueueError
+          ? Effect.fail(after)
+          : turn("deadLetters.list", name, (queue) => queue.dead.page(after, limit))
+      },
       get: (name, id) => turn("deadLetters.get", name, (queue) => queue.dead.get(id)),
       requeue: (name, ids) => turn("deadLetters.requeue", name, (queue, now) => queue.requeueDead(ids, now)),
       purge: (name, ids) => turn("deadLetters.purge", name, (queue) => queue.purgeDead(ids)),

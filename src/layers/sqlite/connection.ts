@@ -7,6 +7,7 @@ import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
 import * as fs from "node:fs"
 import * as path from "node:path"
+import { describeInput, durationMillis } from "../../internal/durationMillis.ts"
 import type { SqliteError } from "./errors.ts"
 import { faultOf, StoreFault } from "./faults.ts"
 import type { Options } from "./options.ts"
@@ -72,13 +73,11 @@ export const makeConnection = (options?: Options): Effect.Effect<ConnectionServi
   Effect.gen(function* () {
     const clock = yield* Clock.Clock
     const realClock = Clock.Clock.defaultValue()
-    const lockTimeout = yield* checked(
-      "lockTimeout",
-      Duration.toMillis(Duration.fromInputUnsafe(options?.lockTimeout ?? 5_000))
-    )
+    const lockTimeout = yield* checked("lockTimeout", yield* millis("lockTimeout", options?.lockTimeout ?? 5_000))
     const logLength = yield* checked("logLength", options?.logLength ?? 100_000)
-    const logAge = Duration.toMillis(Duration.fromInputUnsafe(options?.logAge ?? "Infinity"))
-    const synchronous = options?.synchronous ?? "full"
+    const logAge = yield* millis("logAge", options?.logAge ?? "Infinity")
+    const synchronous = yield* oneOf("synchronous", options?.synchronous ?? "full", ["full", "normal"])
+    const limits = yield* oneOf("limits", options?.limits ?? "natural", ["natural", "portable"])
     const given = options?.filename ?? defaultFilename
     const memory = given === ":memory:"
     const filename = memory ? given : path.resolve(given)
@@ -123,7 +122,7 @@ export const makeConnection = (options?: Options): Effect.Effect<ConnectionServi
       shared: !memory,
       synchronous,
       logAge,
-      limits: options?.limits ?? "natural",
+      limits,
       now: () => clock.currentTimeMillisUnsafe(),
       realClock,
       sleep: (millis) => clock.sleep(Duration.millis(millis)),
@@ -135,6 +134,20 @@ export const makeConnection = (options?: Options): Effect.Effect<ConnectionServi
   })
 
 /** An unusable option is a mistake of the program, not of the file. */
+const millis = (name: string, input: Duration.Input): Effect.Effect<number> => {
+  const found = durationMillis(input)
+  return found === undefined
+    ? Effect.die(new RangeError(`${name} of the SQLite layer is ${describeInput(input)}: give a duration from zero`))
+    : Effect.succeed(found)
+}
+
+const oneOf = <A extends string>(name: string, given: A, known: ReadonlyArray<A>): Effect.Effect<A> =>
+  known.includes(given)
+    ? Effect.succeed(given)
+    : Effect.die(
+        new RangeError(`${name} of the SQLite layer is ${JSON.stringify(given)}: give one of ${known.join(", ")}`)
+      )
+
 const checked = (name: string, value: number): Effect.Effect<number> =>
   Number.isFinite(value) && value > 0
     ? Effect.succeed(Math.ceil(value))

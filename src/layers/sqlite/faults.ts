@@ -16,7 +16,14 @@ export class StoreFault {
     this.detail = detail
     this.cause = cause
   }
+  /** It does not pass by itself. */
+  get lasting(): boolean {
+    return this.kind === "closed" || lastingCodes.has(resultCode(this.cause) ?? 0)
+  }
 }
+
+/** Damaged, or no database (any more). */
+const lastingCodes: ReadonlySet<number> = new Set([11, 26])
 
 /** A defect of ours (or of a test) inside a transaction, not an answer of SQLite. */
 export class StoreDefect {

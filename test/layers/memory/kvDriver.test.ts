@@ -31,7 +31,7 @@ const set = (one: Packed, text = "1", expireIn?: number): Kv.Mutation => ({
   expireIn
 })
 const del = (one: Packed): Kv.Mutation => ({ _tag: "Delete", key: one })
-const sum = (one: Packed, operand: bigint): Kv.Mutation => ({ _tag: "Sum", key: one, operand })
+const sum = (one: Packed, operand: bigint): Kv.Mutation => ({ _tag: "Sum", key: one, operand, expireIn: undefined })
 const counter = (one: Packed, value: bigint, expireIn?: number): Kv.Mutation => ({
   _tag: "Set",
   key: one,
@@ -179,7 +179,7 @@ describe("a counter", () => {
       const { get, stamped } = clientOf(driver)
       yield* stamped([counter(key("n"), 1n, 100)])
       yield* TestClock.adjust(50)
-      yield* stamped([sum(key("n"), 1n), { _tag: "Max", key: key("n"), operand: 9n }])
+      yield* stamped([sum(key("n"), 1n), { _tag: "Max", key: key("n"), operand: 9n, expireIn: undefined }])
       assert.strictEqual((yield* get(key("n")))?.expiresAt, 100)
       assert.deepStrictEqual((yield* get(key("n")))?.value, { _tag: "Counter", value: 9n })
     })

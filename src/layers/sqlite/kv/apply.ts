@@ -136,7 +136,7 @@ export class KvTables {
     bytes: Uint8Array,
     versionstamp: string
   ): void {
-    const { _tag, operand } = mutation
+    const { _tag, expireIn, operand } = mutation
     const found = this.#row.get(bytes) as KvRow | undefined
     const live = found !== undefined && isLive(found.exp, tx.now) ? found : undefined
     if (live !== undefined && live.kind !== 2)
@@ -164,7 +164,8 @@ export class KvTables {
           })
         })
       )
-    if (live === undefined) this.#upsert.run(bytes, 2, next.toString(), versionstamp, null)
+    const exp = expireIn === undefined ? null : deadline(tx.now, expireIn)
+    if (live === undefined) this.#upsert.run(bytes, 2, next.toString(), versionstamp, exp)
     else this.#upsertKeepingExpiry.run(next.toString(), versionstamp, bytes)
   }
 }

@@ -1,7 +1,7 @@
 /** Dead letters: rows of `seams_dead`, in the order in which they died. */
 import * as Effect from "effect/Effect"
 import type { DeadLetters } from "../../../queue/driver.ts"
-import type { QueueError } from "../../../queue/QueueError.ts"
+import { placeOfCursor, QueueError } from "../../../queue/QueueError.ts"
 import type { ConnectionService } from "../connection.ts"
 import type { Tx } from "../writer.ts"
 import { queueError } from "./error.ts"
@@ -100,15 +100,18 @@ export const makeDeadLetters = (
     )
 
   return {
-    list: (queue, { cursor, limit }) =>
-      reading(queue, (q) => {
-        const rows = page.all(q, cursor === undefined ? 0 : Number(cursor), limit + 1) as ReadonlyArray<DeadRow>
+    list: (queue, { cursor, limit }) => {
+      const after = cursor === undefined ? 0 : placeOfCursor(queue, cursor)
+      if (after instanceof QueueError) return Effect.fail(after)
+      return reading(queue, (q) => {
+        const rows = page.all(q, after, limit + 1) as ReadonlyArray<DeadRow>
         const shown = rows.slice(0, limit)
         return {
           letters: shown.map((row) => deadOf(queue, row)),
           cursor: rows.length > limit ? String(shown.at(-1)?.n ?? 0) : undefined
         }
-      }),
+      })
+    },
     get: (queue, id) =>
       reading(queue, (q) => {
         const row = latest.get(q, id) as DeadRow | undefined

@@ -1,7 +1,17 @@
+import * as Context from "effect/Context"
 import * as Duration from "effect/Duration"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-import { DrainLimit } from "../queue/model.ts"
+
+/**
+ * Caps the `drain` of every worker built below it. Default: no cap.
+ *
+ * @since 0.1.0
+ * @category references
+ */
+export const DrainLimit: Context.Reference<Option.Option<Duration.Duration>> = Context.Reference<
+  Option.Option<Duration.Duration>
+>("effect-seams/Queue/DrainLimit", { defaultValue: () => Option.none() })
 
 /**
  * Lets workers built below it interrupt their handlers at once when they are closed: on a virtual clock nobody advances the
@@ -15,13 +25,12 @@ import { DrainLimit } from "../queue/model.ts"
  * import { TestClock } from "effect/testing"
  * import { Queue } from "effect-seams"
  * import * as Memory from "effect-seams/layers/memory"
- * import { layerNoDrain } from "effect-seams/testing"
- *
+ *  *
  * const Jobs = Queue.define("jobs", { payload: Schema.String })
  * const seen: Array<string> = []
  * const App = Jobs.worker((job) => Effect.sync(() => seen.push(job))).pipe(
  *   Layer.provideMerge(Memory.layerQueue),
- *   Layer.provideMerge(layerNoDrain)
+ *   Layer.provideMerge(Queue.layerNoDrain)
  * )
  *
  * it.effect("a delayed job runs when its time has come", () =>
