@@ -3,15 +3,16 @@
  * backoff for as long as the scope lives.
  */
 import * as Cause from "effect/Cause"
+import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import type * as Fiber from "effect/Fiber"
+import * as Random from "effect/Random"
 import * as Schedule from "effect/Schedule"
 import type * as Scope from "effect/Scope"
 import type { HealthRegistry, PartHandle } from "./health.ts"
 
-const backoff = Schedule.min([Schedule.exponential("50 millis", 2), Schedule.spaced("5 seconds")]).pipe(
-  Schedule.jittered
-)
+const first = 50
+const longest = 5_000
 
 /**
  * Forks a loop in the scope. The loop gets the handle of its health part and should call `up` when a round went well; it runs
@@ -24,7 +25,21 @@ export const background = <E, R>(
 ): Effect.Effect<Fiber.Fiber<void>, never, R | Scope.Scope> =>
   Effect.gen(function* () {
     const part = yield* health.part(name)
-    const guarded = Effect.suspend(() => loop(part)).pipe(
+    // Since the last round that went well: a blip after a good day is no part of yesterday's outage.
+    let failures = 0
+    const counting: PartHandle = {
+      ...part,
+      up: Effect.suspend(() => {
+        failures = 0
+        return part.up
+      })
+    }
+    const backoff = Schedule.modifyDelay(Schedule.forever, () =>
+      Effect.map(Random.next, (share) =>
+        Duration.millis(Math.min(longest, first * 2 ** failures++) * (0.8 + 0.4 * share))
+      )
+    )
+    const guarded = Effect.suspend(() => loop(counting)).pipe(
       Effect.tapCause((cause) =>
         Cause.hasInterruptsOnly(cause)
           ? Effect.void

@@ -254,7 +254,8 @@ export const collection = <S extends Schema.Top, KS extends KeySchema = Schema.C
         const expiresAt =
           setOptions?.expireIn === undefined
             ? Option.none<number>()
-            : Option.flatMap(yield* kv.get(absolute), (now) =>
+            : // The commit held: a read that fails must not look like a reason to try again.
+              Option.flatMap(yield* Effect.orElseSucceed(kv.get(absolute), () => Option.none<Entry>()), (now) =>
                 now.versionstamp === versionstamp ? now.expiresAt : Option.none()
               )
         return { key: absolute, value: made, versionstamp, expiresAt }

@@ -2,7 +2,10 @@
  * From steps to a driver's commit: keys packed, limits checked before anything is sent, expiry validated, and the outcome of a
  * commit whose answer was lost found out by its id.
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
+import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import { ClaimLost } from "../internal/claimLost.ts"
 import { describeInput, durationMillis } from "../internal/durationMillis.ts"
@@ -80,11 +83,8 @@ export const makeCommit = (
       if (commit instanceof KvError) return Effect.fail(commit)
       // A sent write is not abandoned half-way: an interruption waits for the outcome.
       const versionstamp = Effect.uninterruptible(
-        Effect.flatMap(send(commit), (outcome): Effect.Effect<Versionstamp, Conflict | ClaimLost> => {
-          if (outcome._tag === "Committed") {
-            for (const step of steps) if (step._tag === "Ack") step.committed()
-            return Effect.succeed(outcome.versionstamp)
-          }
+        Effect.flatMap(joining(steps, send(commit)), (outcome): Effect.Effect<Versionstamp, Conflict | ClaimLost> => {
+          if (outcome._tag === "Committed") return Effect.succeed(outcome.versionstamp)
           if (outcome._tag === "Conflict") return Effect.fail(new Conflict({ failed: outcome.failed }))
           return Effect.fail(new ClaimLost({ id: outcome.id, queue: outcome.queue }))
         })
@@ -92,6 +92,26 @@ export const makeCommit = (
       const soonest = soonestExpiry(commit.mutations)
       return soonest === undefined ? versionstamp : Effect.tap(versionstamp, expiresWithin(soonest))
     })
+}
+
+/** Deliveries that the commit acks are told when it is sent and how it ended. */
+const joining = (
+  steps: ReadonlyArray<Step>,
+  sent: Effect.Effect<CommitOutcome, KvError>
+): Effect.Effect<CommitOutcome, KvError> => {
+  if (!steps.some((step) => step._tag === "Ack")) return sent
+  return Effect.suspend(() => {
+    const ends = steps.flatMap((step) => (step._tag === "Ack" ? [step.join()] : []))
+    return Effect.onExit(sent, (exit) =>
+      Effect.sync(() => {
+        const unknown =
+          Exit.isFailure(exit) &&
+          Cause.findErrorOption(exit.cause).pipe(Option.exists((error) => error.reason._tag === "CommitUnknown"))
+        const held = Exit.isSuccess(exit) ? exit.value._tag === "Committed" : unknown ? undefined : false
+        for (const end of ends) end(held)
+      })
+    )
+  })
 }
 
 const soonestExpiry = (mutations: ReadonlyArray<Mutation>): number | undefined => {
@@ -113,7 +133,7 @@ const build = (driver: Driver, id: string, steps: ReadonlyArray<Step>): Commit |
       if (!driver.capabilities.sharedQueue) return noSharedQueue(driver)
       if (step._tag === "Enqueue") {
         size += utf8Length(step.publication.message.payload)
-        mutations.push(step)
+        mutations.push({ _tag: "Enqueue", publication: step.publication })
       } else mutations.push({ _tag: "Ack", queue: step.queue, id: step.id, token: step.token })
       continue
     }

@@ -29,14 +29,21 @@ export type Step =
       readonly operand: bigint
       readonly expireIn: SetOptions["expireIn"]
     }
-  | { readonly _tag: "Enqueue"; readonly publication: Publication }
+  | {
+      readonly _tag: "Enqueue"
+      readonly publication: Publication
+      /** The store of the definition's queue service; `null`: a named one that is not provided; `undefined`: the default one. */
+      readonly store?: symbol | null | undefined
+      /** The definition has a store of its own. */
+      readonly named?: boolean | undefined
+    }
   | {
       readonly _tag: "Ack"
       readonly queue: string
       readonly id: string
       readonly token: string
-      /** Tells the delivery's worker that the commit held. */
-      readonly committed: () => void
+      /** Tells the delivery's worker that the commit is sent; the answer tells it the outcome, `undefined` when unknown. */
+      readonly join: () => (held: boolean | undefined) => void
     }
 
 /**

@@ -139,6 +139,9 @@ export const atomic = <const Steps extends ReadonlyArray<AnyStep>>(
     if (all.some((step) => step._tag === "Enqueue" || step._tag === "Ack")) {
       const shared = yield* SharedQueue
       if (shared.store !== kv.store) return yield* twoStores("the Kv", "the queue's store")
+      for (const step of all)
+        if (step._tag === "Enqueue" && step.store !== undefined && step.store !== shared.store)
+          return yield* twoStores("the Kv", `the store of queue "${step.publication.message.queue}"`)
     }
     const versionstamp = yield* kv.commit(all)
     const counts = new Map<string, number>()
@@ -197,6 +200,12 @@ export const outbox = <A, E, R, Alone, Within>(enqueue: Op<A, E, R, Alone, Withi
           const detail = "Kv.outbox takes what enqueue or enqueueAll of a queue definition returned"
           return Effect.fail(
             new KvError({ reason: new Unsupported({ feature: `An outbox of a ${step._tag}`, detail }) })
+          )
+        }
+        if (step.store === null || step.named === true) {
+          const detail = `the relay hands messages to Queue.Queue, but queue "${step.publication.message.queue}" has a store of its own`
+          return Effect.fail(
+            new KvError({ reason: new Unsupported({ feature: "An outbox of a named store", detail }) })
           )
         }
         const { message, ...when } = step.publication

@@ -93,8 +93,6 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
   Effect.gen(function* () {
     const { backend } = driver.capabilities
     const health = yield* makeHealth(backend)
-    const sweeper = yield* forkSweeper(driver, health)
-    const commitOf = makeCommit(driver, yield* makeCommitIds, sweeper.expiresWithin)
     const spanned = spannedWhen(options?.tracing !== false)
 
     const bounded = <A>(operation: string, effect: Effect.Effect<A, KvError>): Effect.Effect<A, KvError> =>
@@ -109,6 +107,12 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
                 })
               )
           })
+
+    const sweeper = yield* forkSweeper(
+      { ...driver, now: bounded("now", driver.now), sweep: bounded("sweep", driver.sweep) },
+      health
+    )
+    const commitOf = makeCommit(driver, yield* makeCommitIds, sweeper.expiresWithin)
 
     const measured = (operation: string) => {
       const metric = kvOperationDuration(backend, operation)

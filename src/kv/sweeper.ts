@@ -39,7 +39,9 @@ export const forkSweeper = (driver: Driver, health: HealthRegistry): Effect.Effe
     yield* background("kv sweeper", health, (part) =>
       Effect.gen(function* () {
         earlier.closeUnsafe()
-        deadline = (yield* driver.sweep) ?? Number.POSITIVE_INFINITY
+        // What is written while the sweep is under way may be missing from its answer.
+        deadline = Number.POSITIVE_INFINITY
+        deadline = Math.min((yield* driver.sweep) ?? Number.POSITIVE_INFINITY, deadline)
         yield* part.up
         yield* wait
       }).pipe(Effect.forever)

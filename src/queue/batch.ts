@@ -3,6 +3,7 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Semaphore from "effect/Semaphore"
 import type * as Scope from "effect/Scope"
 import { describeInput, durationMillis } from "../internal/durationMillis.ts"
 import type { MessageCodec } from "./encode.ts"
@@ -10,7 +11,7 @@ import type { Delivery, RetryOptions } from "./model.ts"
 import type { QueueError } from "./QueueError.ts"
 import type { Service } from "./service.ts"
 import type { AnyHandler, WorkerOptions } from "./worker.ts"
-import { startWorker } from "./worker.ts"
+import { startWorker, within as endWithin } from "./worker.ts"
 
 /**
  * @since 0.1.0
@@ -39,6 +40,8 @@ interface Batch {
   /** Resolved with the run of the handler, which every member waits for. */
   readonly run: Deferred.Deferred<Fiber.Fiber<unknown, unknown>>
   members: number
+  leader: Fiber.Fiber<void> | undefined
+  started: boolean
 }
 
 /**
@@ -55,14 +58,23 @@ export const startBatchWorker = (spec: BatchSpec, service: Service): Effect.Effe
         new Error(`workerBatch of queue "${spec.queue}": within is ${describeInput(within)}; give a duration from zero`)
       )
     let open: Batch | undefined
+    const turns = Semaphore.makeUnsafe(concurrency)
 
     const lead = (batch: Batch): Effect.Effect<void, never, any> =>
-      Effect.gen(function* () {
-        yield* Effect.timeoutOption(Deferred.await(batch.full), within)
-        if (open === batch) open = undefined
-        const fiber = yield* Effect.forkDetach(Effect.scoped(spec.handler(batch.deliveries)))
-        yield* Deferred.succeed(batch.run, fiber)
-      })
+      Effect.andThen(
+        Effect.timeoutOption(Deferred.await(batch.full), within),
+        // A batch that waits for its turn goes on filling.
+        turns.withPermit(
+          Effect.gen(function* () {
+            if (open === batch) open = undefined
+            batch.started = true
+            const run = Effect.suspend(() => spec.handler(batch.deliveries))
+            const fiber = yield* Effect.forkDetach(endWithin(Effect.scoped(run), options.timeout))
+            Deferred.doneUnsafe(batch.run, Exit.succeed(fiber))
+            yield* Fiber.await(fiber)
+          })
+        )
+      )
 
     const handler: AnyHandler = (_payload, delivery) =>
       Effect.uninterruptibleMask((restore) =>
@@ -71,9 +83,11 @@ export const startBatchWorker = (spec: BatchSpec, service: Service): Effect.Effe
             deliveries: [],
             full: Deferred.makeUnsafe<void>(),
             run: Deferred.makeUnsafe<Fiber.Fiber<unknown, unknown>>(),
-            members: 0
+            members: 0,
+            leader: undefined,
+            started: false
           })
-          const first = batch.deliveries.length === 0
+          const first = batch.leader === undefined
           batch.deliveries.push(delivery)
           batch.members++
           if (batch.deliveries.length >= size) {
@@ -81,11 +95,18 @@ export const startBatchWorker = (spec: BatchSpec, service: Service): Effect.Effe
             Deferred.doneUnsafe(batch.full, Exit.void)
           }
           // The leader starts the run even when it is interrupted itself: the others count on it.
-          if (first) yield* Effect.forkDetach(Effect.interruptible(lead(batch)))
-          const leave = Effect.suspend(() => {
+          if (first) batch.leader = yield* Effect.forkDetach(Effect.interruptible(lead(batch)))
+          const leave = Effect.suspend((): Effect.Effect<unknown> => {
             batch.members--
+            if (batch.started)
+              // The run still holds this delivery: it ends with the run, and is handed out again no earlier.
+              return batch.members > 0
+                ? Effect.flatMap(Deferred.await(batch.run), Fiber.await)
+                : Effect.flatMap(Deferred.await(batch.run), Fiber.interrupt)
+            batch.deliveries.splice(batch.deliveries.indexOf(delivery), 1)
             if (batch.members > 0) return Effect.void
-            return Effect.flatMap(Deferred.await(batch.run), Fiber.interrupt)
+            if (open === batch) open = undefined
+            return Fiber.interrupt(batch.leader!)
           })
           const fiber = yield* restore(Deferred.await(batch.run)).pipe(Effect.onInterrupt(() => leave))
           const exit = yield* restore(Fiber.await(fiber)).pipe(Effect.onInterrupt(() => leave))
@@ -96,9 +117,11 @@ export const startBatchWorker = (spec: BatchSpec, service: Service): Effect.Effe
     return startWorker(
       {
         queue: spec.queue,
-        codecs: spec.codecs,
+        // The result of a run belongs to no single message.
+        codecs: new Map(Array.from(spec.codecs, ([name, codec]) => [name, { ...codec, encodeSuccess: undefined }])),
         handlerOf: () => handler,
         retry: spec.retry,
+        timesItself: true,
         options: { ...options, concurrency: size * concurrency }
       },
       service

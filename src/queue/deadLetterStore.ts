@@ -1,5 +1,6 @@
 import * as Effect from "effect/Effect"
-import type { Claimed, DeadLetters, DeadMessage, Driver, Settlement } from "./driver.ts"
+import * as Schedule from "effect/Schedule"
+import type { DeadLetters, DeadMessage, Driver, Settlement } from "./driver.ts"
 import type { QueueError } from "./QueueError.ts"
 
 /**
@@ -20,6 +21,10 @@ export interface DeadLetterStore {
 }
 
 const pageSize = 100
+/** A letter whose message is back must go, or it comes back twice. */
+const removal = Schedule.max([Schedule.exponential("20 millis"), Schedule.recurs(6)])
+/** Milliseconds until a message comes back that the store did not take. */
+const again = 5_000
 
 /** A driver whose dead letters go to another store: copied, then settled. */
 export const withDeadLetterStore = (driver: Driver, store: DeadLetterStore): Driver => {
@@ -27,20 +32,18 @@ export const withDeadLetterStore = (driver: Driver, store: DeadLetterStore): Dri
     ids === "all"
       ? Effect.map(store.list(queue, { cursor: undefined, limit: pageSize }), (found) => found.letters)
       : Effect.map(
-          Effect.forEach(ids, (id) => store.get(queue, id)),
+          Effect.forEach(new Set(ids), (id) => store.get(queue, id)),
           (found) => found.filter((letter) => letter !== undefined)
         )
-  // Published first, removed then: a crash in between leaves a letter whose message is back, and requeueing it again adds
-  // nothing within the queue's id window.
-  const requeueOnce = (queue: string, ids: ReadonlyArray<string> | "all") =>
+  // Published first, removed then, so that nothing is lost: a crash in between leaves a letter whose message is back already, and
+  // requeueing it again delivers the message again, under its id.
+  const requeueOnce = (queue: string, chosen: ReadonlyArray<string> | "all") =>
     Effect.gen(function* () {
-      const letters = yield* page(queue, ids)
+      const letters = yield* page(queue, chosen)
       if (letters.length === 0) return 0
       yield* driver.publish(letters.map((letter) => ({ message: revived(letter), requeued: true })))
-      yield* store.remove(
-        queue,
-        letters.map((letter) => letter.message.id)
-      )
+      const ids = letters.map((letter) => letter.message.id)
+      yield* Effect.retry(store.remove(queue, ids), { schedule: removal, while: (error) => error.isRetryable })
       return letters.length
     })
 
@@ -60,6 +63,22 @@ export const withDeadLetterStore = (driver: Driver, store: DeadLetterStore): Dri
       })
   }
 
+  /** Copied, so that an ack is left to do. One that cannot be copied comes back, and holds up nobody. */
+  const buried = (one: Settlement, diedAt: number): Effect.Effect<Settlement> => {
+    const { claimed, outcome } = one
+    if (outcome._tag !== "deadLetter" || claimed === undefined) return Effect.succeed(one)
+    const { message, attempt, deliveryCount } = claimed
+    const { reason, error } = outcome
+    return Effect.matchEffect(store.put([{ message, attempt, deliveryCount, reason, error, diedAt }]), {
+      onSuccess: () => Effect.succeed<Settlement>({ ...one, outcome: { _tag: "ack" } }),
+      onFailure: (failure) =>
+        Effect.as(
+          Effect.logError(`effect-seams: message ${message.id} is dead and could not be stored: ${failure.message}`),
+          { ...one, outcome: { _tag: "retry", delay: again, error: error ?? reason } } as Settlement
+        )
+    })
+  }
+
   return {
     ...driver,
     deadLetters,
@@ -69,36 +88,15 @@ export const withDeadLetterStore = (driver: Driver, store: DeadLetterStore): Dri
         return { ...found, dead: yield* store.count(queue) }
       }),
     consumer: (queue, options) =>
-      Effect.map(driver.consumer(queue, options), (consumer) => {
-        /** What is claimed, for the copy that a dead-letter settle makes. */
-        const inHand = new Map<string, Claimed>()
-        const remember = (claimed: ReadonlyArray<Claimed>) => {
-          for (const one of claimed) inHand.set(one.token, one)
-          return claimed
-        }
-        return {
-          ...consumer,
-          claim: (request) => Effect.map(consumer.claim(request), remember),
-          settle: (batch, next) =>
-            Effect.gen(function* () {
-              const diedAt = yield* driver.now
-              const dead: Array<DeadMessage> = []
-              const settlements = batch.map((one): Settlement => {
-                const known = inHand.get(one.token)
-                if (one.outcome._tag !== "deadLetter" || known === undefined) return one
-                const { message, attempt, deliveryCount } = known
-                const { reason, error } = one.outcome
-                dead.push({ message, attempt, deliveryCount, reason, error, diedAt })
-                return { ...one, outcome: { _tag: "ack" } }
-              })
-              if (dead.length > 0) yield* store.put(dead)
-              const answer = yield* consumer.settle(settlements, next)
-              for (const one of batch) inHand.delete(one.token)
-              remember(answer.claimed)
-              return answer
-            })
-        }
-      })
+      Effect.map(driver.consumer(queue, options), (consumer) => ({
+        ...consumer,
+        settle: (batch, next) =>
+          Effect.gen(function* () {
+            if (!batch.some((one) => one.outcome._tag === "deadLetter")) return yield* consumer.settle(batch, next)
+            const diedAt = yield* driver.now
+            return yield* consumer.settle(yield* Effect.forEach(batch, (one) => buried(one, diedAt)), next)
+          })
+      }))
   }
 }
 

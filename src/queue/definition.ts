@@ -246,12 +246,16 @@ export const define: {
     }
     const published = <B>(queue: Service, effect: Effect.Effect<B, QueueError>) =>
       queue.spanned(`publish ${name}`, attributes, effect, { kind: "producer" })
-    const steps = Effect.map(encoded, (all) => all.map((publication): Step => ({ _tag: "Enqueue", publication })))
+    const own = options.store !== undefined
+    const steps = (of: symbol | null | undefined) =>
+      Effect.map(encoded, (all) =>
+        all.map((publication): Step => ({ _tag: "Enqueue", publication, store: of, named: own }))
+      )
     return new Op<A, QueueError, never, any, any>(
       Kv,
       // A commit needs no queue service; where there is one, its choice about tracing counts.
       Effect.flatMap(Effect.serviceOption(store), (queue) =>
-        Option.isSome(queue) ? published(queue.value, steps) : steps
+        Option.isSome(queue) ? published(queue.value, steps(queue.value.store)) : steps(own ? null : undefined)
       ),
       Effect.flatMap(store, (queue) =>
         published(

@@ -73,6 +73,8 @@ export interface Settlement {
   readonly id: string
   readonly token: string
   readonly outcome: Outcome
+  /** What is settled, for those who stand between the policy and a driver. */
+  readonly claimed?: Claimed | undefined
 }
 
 /**

@@ -131,7 +131,15 @@ export const encodePublication = (
         notBefore: at === undefined ? undefined : DateTime.toEpochMillis(at.value),
         priority,
         group,
-        dedupe: dedupe === undefined ? undefined : yield* encodeDedupe(dedupe, delay ?? 0, millis, bad),
+        dedupe:
+          dedupe === undefined
+            ? undefined
+            : yield* encodeDedupe(
+                dedupe,
+                at === undefined ? (delay ?? 0) : Math.max(0, DateTime.toEpochMillis(at.value) - now),
+                millis,
+                bad
+              ),
         timeout,
         headers,
         meta: given("meta") ?? {}

@@ -45,10 +45,10 @@ export interface Control {
   readonly settle: (outcome: Outcome) => Effect.Effect<void, ClaimLost | AlreadySettled | QueueError>
   readonly extend: Effect.Effect<void, ClaimLost | QueueError>
   /**
-   * A commit is going to ack it: until its outcome is known, finding the claim gone is no loss. The answer is called when the
-   * commit held.
+   * For a commit that acks it, called when the commit is sent: until its outcome is known, finding the claim gone is no loss.
+   * The answer is called with the outcome, `undefined` when it stays unknown.
    */
-  readonly joinCommit: Effect.Effect<() => void, ClaimLost | AlreadySettled>
+  readonly joinCommit: Effect.Effect<() => (held: boolean | undefined) => void, ClaimLost | AlreadySettled>
   /** Completes when it was settled by hand or by a commit, or its claim was lost. */
   readonly settled: Effect.Effect<void>
 }
@@ -98,7 +98,7 @@ export const runEngine = (
   Effect.gen(function* () {
     const { queue } = options
     const own = yield* Scope.make()
-    yield* Effect.addFinalizer(() => Scope.close(own, Exit.void))
+    yield* Effect.addFinalizer(() => Effect.andThen(Scope.close(own, Exit.void), Effect.sync(abandon)))
     const consumer = yield* Scope.provide(consumerOf, own)
     /** Every claim this worker holds, by token: what the heartbeat extends. */
     const held = new Map<string, Slot>()
@@ -129,7 +129,11 @@ export const runEngine = (
     const enqueueSettle = (slot: Slot, outcome: Outcome, done: Pending["done"]) => {
       slot.settled = outcome._tag
       slot.end.openUnsafe()
-      pending.push({ slot, done, settlement: { id: slot.claimed.message.id, token: slot.claimed.token, outcome } })
+      pending.push({
+        slot,
+        done,
+        settlement: { id: slot.claimed.message.id, token: slot.claimed.token, outcome, claimed: slot.claimed }
+      })
       wake.openUnsafe()
     }
     const loseClaim = (slot: Slot): Effect.Effect<void> =>
@@ -137,7 +141,7 @@ export const runEngine = (
         finish(slot)
         leaveBacklog(slot)
         slot.end.openUnsafe()
-        if (slot.joined || slot.interrupted !== undefined) return Effect.void
+        if (slot.interrupted !== undefined) return Effect.void
         slot.interrupted = "lost"
         slot.settled ??= "release"
         lost.push(slot.claimed.message.id)
@@ -159,6 +163,18 @@ export const runEngine = (
       if (slot.solo?.granted === true) env.gate.leave()
       else slot.solo?.cancel()
     }
+    /** Nobody talks to the driver any more: what still runs has lost its claim. */
+    const abandon = () => {
+      for (const slot of [...held.values(), ...active]) {
+        slot.interrupted = "lost"
+        slot.settled ??= "release"
+        slot.end.openUnsafe()
+      }
+      held.clear()
+      for (const { done } of pending.splice(0)) if (done !== undefined) Deferred.doneUnsafe(done, Exit.succeed("lost"))
+    }
+    /** While a settle or a commit is under way its own answer tells, not a heartbeat that came behind it. */
+    const undecided = (slot: Slot) => slot.settled === undefined && !slot.joined
     const releaseBacklog = () => {
       for (const slot of Array.from(backlog)) {
         leaveBacklog(slot)
@@ -181,21 +197,22 @@ export const runEngine = (
             if ((yield* Deferred.await(done)) === "lost") return yield* new ClaimLost({ id, queue })
           }),
         extend: Effect.flatMap(consumer.extend([slot.claimed.token]), ([state]) =>
-          state === "lost" ? Effect.andThen(loseClaim(slot), Effect.fail(new ClaimLost({ id, queue }))) : Effect.void
+          state === "lost"
+            ? Effect.andThen(undecided(slot) ? loseClaim(slot) : Effect.void, Effect.fail(new ClaimLost({ id, queue })))
+            : Effect.void
         ),
-        joinCommit: Effect.andThen(
-          first,
-          Effect.sync(() => {
-            slot.joined = true
-            return () => {
-              slot.settled = "ack"
-              slot.committed = true
-              slot.end.openUnsafe()
-              finish(slot)
-              wake.openUnsafe()
-            }
-          })
-        ),
+        joinCommit: Effect.as(first, () => {
+          slot.joined = true
+          return (committed) => {
+            if (committed === false) slot.joined = false
+            if (committed !== true) return
+            slot.settled = "ack"
+            slot.committed = true
+            slot.end.openUnsafe()
+            finish(slot)
+            wake.openUnsafe()
+          }
+        }),
         settled: slot.end.await
       }
     }
@@ -274,7 +291,17 @@ export const runEngine = (
           quiet.closeUnsafe()
           holding.openUnsafe()
         }
-        return Effect.forEach(now, startSlot, { discard: true })
+        return Effect.forEach(
+          now,
+          (slot) => {
+            if (!stopping) return startSlot(slot)
+            // The stop came between two starts.
+            env.gate.leave()
+            enqueueSettle(slot, { _tag: "release", delay: 0 }, undefined)
+            return Effect.void
+          },
+          { discard: true }
+        )
       })
 
     /** Starts what waits in the backlog, as far as slots are free. Their start is recorded before their handlers run. */
@@ -317,7 +344,7 @@ export const runEngine = (
       const next = request()
       if (pending.length > 0) {
         const batch = pending.splice(0, maxBatch)
-        const answer = yield* Effect.tapError(
+        const answer = yield* Effect.tapCause(
           env.spanned(
             `settle ${queue}`,
             {
@@ -358,6 +385,7 @@ export const runEngine = (
         }
       })
 
+    let overdue = false
     const heartbeat = (part: PartHandle): Effect.Effect<void, QueueError> =>
       Effect.gen(function* () {
         while (true) {
@@ -366,13 +394,17 @@ export const runEngine = (
             yield* part.up
             yield* holding.await
           }
-          yield* Effect.sleep(options.lease / 3)
+          // One that failed is tried again at once, after the backoff: a third of the lease more might be too late.
+          if (!overdue) yield* Effect.sleep(options.lease / 3)
+          overdue = false
           const slots = Array.from(held.values())
           if (slots.length === 0) continue
+          overdue = true
           const states = yield* consumer.extend(slots.map((slot) => slot.claimed.token))
+          overdue = false
           yield* part.up
           for (const [i, slot] of slots.entries())
-            if (states[i] === "lost" && held.has(slot.claimed.token)) yield* loseClaim(slot)
+            if (states[i] === "lost" && held.has(slot.claimed.token) && undecided(slot)) yield* loseClaim(slot)
           yield* reportLost
         }
       })
@@ -397,7 +429,6 @@ export const runEngine = (
           yield* Effect.logWarning(
             `effect-seams: message ${slot.claimed.message.id} of queue "${queue}" did not end within ${stubborn} of its interruption; it is left to its lease`
           )
-        held.clear()
       })
     )
   })

@@ -30,12 +30,13 @@ export const layerOutbox: Layer.Layer<never, never, Kv | Queue> = Layer.effectDi
         const relay =
           typeof publication === "string"
             ? Effect.logError(`effect-seams: an outbox message cannot be read and stays: ${publication}`)
-            : Effect.andThen(queue.publish([publication]), kv.delete(key)).pipe(
-                Effect.catchIf(
-                  (error) => !error.isRetryable && error.reason._tag !== "EnqueueUnknown",
-                  (error) => Effect.logError(`effect-seams: an outbox message was refused and stays: ${error.message}`)
-                )
-              )
+            : Effect.matchEffect(queue.publish([publication]), {
+                onSuccess: () => Effect.asVoid(kv.delete(key)),
+                onFailure: (error) =>
+                  error.isRetryable || error.reason._tag === "EnqueueUnknown"
+                    ? Effect.fail(error)
+                    : Effect.logError(`effect-seams: an outbox message was refused and stays: ${error.message}`)
+              })
         return relay
       })
     )

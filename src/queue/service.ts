@@ -12,11 +12,11 @@ import { spannedWhen } from "../internal/telemetry.ts"
 import { utf8Length } from "../kv/value.ts"
 import type { DeadLetterStore } from "./deadLetterStore.ts"
 import { withDeadLetterStore } from "./deadLetterStore.ts"
-import type { Capabilities, DeadLetters, Driver, Stats } from "./driver.ts"
+import type { Capabilities, Consumer, DeadLetters, Driver, Stats } from "./driver.ts"
 import type { EngineHandler, EngineOptions } from "./engine.ts"
 import { runEngine } from "./engine.ts"
 import type { Enqueued, MessageId } from "./model.ts"
-import { InvalidName, QueueError, TooLarge, Unavailable, Unsupported } from "./QueueError.ts"
+import { EnqueueUnknown, InvalidName, QueueError, TooLarge, Unavailable, Unsupported } from "./QueueError.ts"
 import { SoloGate } from "./soloGate.ts"
 
 /**
@@ -118,6 +118,9 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
                 })
               )
           })
+    /** Of calls made in an uninterruptible region, which the limit must be able to end all the same. */
+    const limited = <A>(operation: string, effect: Effect.Effect<A, QueueError>) =>
+      driver.timeout === undefined ? effect : bounded(operation, Effect.interruptible(effect))
     /** For calls that name a queue. */
     const named = <A>(operation: string, queue: string, effect: Effect.Effect<A, QueueError>) => {
       const problem = checkName(queue)
@@ -137,6 +140,22 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
         }
       }).pipe(Effect.retry({ schedule: patience, while: (error) => error.isRetryable }))
 
+    const sent = (batch: ReadonlyArray<Publication>) =>
+      driver.timeout === undefined
+        ? effective.publish(batch)
+        : Effect.timeoutOrElse(Effect.interruptible(effective.publish(batch)), {
+            duration: driver.timeout,
+            orElse: () =>
+              Effect.fail(
+                new QueueError({
+                  reason: new EnqueueUnknown({
+                    queue: batch[0]!.message.queue,
+                    ids: batch.map((one) => one.message.id),
+                    detail: `no answer within ${driver.timeout} ms`
+                  })
+                })
+              )
+          })
     const publish: Service["publish"] = (batch) =>
       Effect.gen(function* () {
         for (const publication of batch) {
@@ -145,7 +164,7 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
         }
         if (batch.length === 0) return []
         // A sent message is not abandoned half-way: an interruption waits for the outcome.
-        const published = yield* Effect.uninterruptible(effective.publish(batch))
+        const published = yield* Effect.uninterruptible(sent(batch))
         const accepted = new Map<string, number>()
         for (const [i, one] of published.entries()) {
           const { queue } = batch[i]!.message
@@ -170,7 +189,14 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
             lease: engineOptions.lease,
             prefetch: engineOptions.concurrency + engineOptions.prefetch
           })
-          yield* runEngine(consumer, engineOptions, handler, {
+          const limitedConsumer = Effect.map(consumer, (c): Consumer => ({
+            claim: (request) => limited("claim", c.claim(request)),
+            ready: c.ready,
+            settle: (batch, next) => limited("settle", c.settle(batch, next)),
+            start: (tokens) => limited("start", c.start(tokens)),
+            extend: (tokens) => limited("extend", c.extend(tokens))
+          }))
+          yield* runEngine(limitedConsumer, engineOptions, handler, {
             gate,
             health,
             metrics: metricsOf(queue),

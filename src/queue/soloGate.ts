@@ -6,6 +6,8 @@
 export class SoloGate {
   private running = 0
   private alone = false
+  /** Ordinary messages were refused since the listeners were last called. */
+  private shut = false
   private readonly waiting: Array<() => void> = []
   private readonly listeners = new Set<() => void>()
 
@@ -22,6 +24,7 @@ export class SoloGate {
   /** Calls `granted` when it is this message's turn to run alone, perhaps at once. The answer gives the place in line up. */
   enterAlone(granted: () => void): () => void {
     this.waiting.push(granted)
+    this.shut = true
     this.admit()
     return () => {
       const at = this.waiting.indexOf(granted)
@@ -53,6 +56,8 @@ export class SoloGate {
       this.waiting.shift()!()
       return
     }
+    if (!this.shut) return
+    this.shut = false
     for (const opened of this.listeners) opened()
   }
 }

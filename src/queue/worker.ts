@@ -105,6 +105,8 @@ export interface WorkerSpec {
   readonly handlerOf: (name: string) => AnyHandler | undefined
   readonly retry: RetryOptions | undefined
   readonly options: WorkerOptions<any>
+  /** The handler applies the worker's timeout itself; a message's own still counts for the delivery. */
+  readonly timesItself?: boolean | undefined
 }
 
 /** Ends a delivery before or instead of its handler. */
@@ -135,7 +137,7 @@ export const engineHandler = (spec: WorkerSpec, service: Service, context: Conte
       const { message } = claimed
       const handler = spec.handlerOf(message.name)!
       const codec = spec.codecs.get(message.name)!
-      const timeout = message.timeout ?? options.timeout
+      const timeout = message.timeout ?? (spec.timesItself === true ? undefined : options.timeout)
       const program = Effect.gen(function* () {
         const payload = yield* Effect.mapError(
           codec.decode(message.payload),
@@ -146,15 +148,7 @@ export const engineHandler = (spec: WorkerSpec, service: Service, context: Conte
           Effect.provideService(CurrentDelivery, delivery),
           Effect.scoped
         )
-        const late = () =>
-          Effect.fail(
-            new RunFailure(
-              `the handler took longer than its timeout of ${Duration.format(Duration.fromInputUnsafe(timeout ?? 0))}`
-            )
-          )
-        const result: unknown = yield* timeout === undefined
-          ? run
-          : Effect.timeoutOrElse(run, { duration: timeout, orElse: late })
+        const result: unknown = yield* within(run, timeout)
         if (codec.encodeSuccess === undefined) return undefined
         return yield* Effect.mapError(
           codec.encodeSuccess(result),
@@ -187,15 +181,27 @@ export const engineHandler = (spec: WorkerSpec, service: Service, context: Conte
       }).pipe(
         // retryWhile and schedules are the program's code.
         Effect.catchCause((cause) =>
-          Effect.as(Effect.logError(`effect-seams: the retry policy of queue "${queue}" failed`, cause), {
-            _tag: "retry",
-            delay: 1_000,
-            error: describeFailure(cause)
-          } as const)
+          Effect.andThen(
+            Effect.logError(`effect-seams: the retry policy of queue "${queue}" failed`, cause),
+            retryOrBury(policy, claimed, 1_000, describeFailure(cause))
+          )
         )
       )
   }
 }
+
+export const within = <A, E, R>(run: Effect.Effect<A, E, R>, timeout: Duration.Input | undefined) =>
+  timeout === undefined
+    ? run
+    : Effect.timeoutOrElse(run, {
+        duration: timeout,
+        orElse: () =>
+          Effect.fail(
+            new RunFailure(
+              `the handler took longer than its timeout of ${Duration.format(Duration.fromInputUnsafe(timeout))}`
+            )
+          )
+      })
 
 /** What can be said before the handler runs. */
 const undeliverable = (spec: WorkerSpec, policy: RetryPolicy, claimed: Claimed): Undeliverable | undefined => {
@@ -278,7 +284,7 @@ export const deliveryOf = (
       Kv,
       Effect.map(
         control.joinCommit,
-        (committed) => [{ _tag: "Ack", queue: message.queue, id: message.id, token, committed }] as const
+        (join) => [{ _tag: "Ack", queue: message.queue, id: message.id, token, join }] as const
       ),
       settle(Effect.succeed({ _tag: "ack" }))
     ),
