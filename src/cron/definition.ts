@@ -1,8 +1,9 @@
 import * as DateTime from "effect/DateTime"
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
+import { describeInput, durationMillis } from "../internal/durationMillis.ts"
 import type { Dst, DstRules } from "./engine.ts"
 import { type CronError, fail, InvalidDefinition } from "./errors.ts"
 import type { Misfire, OnCrash, Overlap, Retry } from "./policies.ts"
@@ -134,10 +135,10 @@ export const define = <E>(
       otherwise: number
     ): Result.Result<number, CronError> => {
       if (input === undefined) return Result.succeed(otherwise)
-      const millis = Option.map(Duration.fromInput(input), Duration.toMillis)
-      return Option.isSome(millis) && Number.isFinite(millis.value) && millis.value >= 0
-        ? Result.succeed(millis.value)
-        : invalid(field, "give a finite duration, not below zero")
+      const millis = durationMillis(input)
+      return millis !== undefined && Number.isFinite(millis)
+        ? Result.succeed(millis)
+        : invalid(field, `${describeInput(input)} is no finite duration from zero`)
     }
     const instant = (
       field: string,
@@ -155,12 +156,17 @@ export const define = <E>(
     const count = (field: string, input: number | undefined, otherwise: number, min: number, max: number) =>
       input === undefined || (Number.isInteger(input) && input >= min && input <= max)
         ? Result.succeed(input ?? otherwise)
-        : invalid(field, `give a whole number from ${min} to ${max}`)
+        : invalid(field, `${describeInput(input)} is no whole number from ${min} to ${max}`)
+    const oneOf = <A extends string>(field: string, input: A, known: ReadonlyArray<A>): Result.Result<A, CronError> =>
+      known.includes(input)
+        ? Result.succeed(input)
+        : invalid(field, `${describeInput(input)} is unknown; give one of ${known.join(", ")}`)
 
     if (id.trim() === "" || id.length > 200) yield* invalid("id", "give 1 to 200 characters")
     const schedule = yield* parse(options.schedule, { timezone: options.timezone, dst: options.dst })
     const overlap = options.overlap ?? "skip"
     if (typeof overlap === "object") yield* count("overlap.queueAll", overlap.queueAll, 1, 1, maxCatchUp)
+    else yield* oneOf("overlap", overlap, ["skip", "queueOne", "allow", "cancelRunning"])
     const start = yield* instant("start", options.start)
     const end = yield* instant("end", options.end)
     if (start !== null && end !== null && end <= start) yield* invalid("end", "it is not after start")
@@ -175,7 +181,7 @@ export const define = <E>(
       dst: schedule.dst,
       overlap,
       misfire: {
-        policy: options.misfire?.policy ?? "once",
+        policy: yield* oneOf("misfire.policy", options.misfire?.policy ?? "once", ["skip", "once", "all"]),
         within: yield* duration("misfire.within", options.misfire?.within, 86_400_000),
         limit: yield* count("misfire.limit", options.misfire?.limit, 100, 1, maxCatchUp),
         grace: yield* duration("misfire.grace", options.misfire?.grace, 60_000)
@@ -185,7 +191,7 @@ export const define = <E>(
       start,
       end,
       maxRuns: options.maxRuns === undefined ? null : yield* count("maxRuns", options.maxRuns, 1, 1, max),
-      onCrash: options.onCrash ?? "retry",
+      onCrash: yield* oneOf("onCrash", options.onCrash ?? "retry", ["retry", "abandon"]),
       metadata: frozen(options.metadata ?? {})
     }
     const local: Local = {

@@ -24,10 +24,12 @@ export class DirectoryMissing extends Schema.TaggedError<DirectoryMissing>(id("D
  * @category errors
  */
 export class NotAFile extends Schema.TaggedError<NotAFile>(id("NotAFile"))("NotAFile", {
-  filename: Schema.String
+  filename: Schema.String,
+  /** What it is, or what its folder is. */
+  detail: Schema.String
 }) {
   override get message(): string {
-    return `${this.filename} is not a file. Give the path of a file, for example ${this.filename.replace(/[\\/]+$/, "")}/data.sqlite.`
+    return `${this.filename} cannot be a database file: ${this.detail}. Give the path of a file.`
   }
 }
 
@@ -134,7 +136,7 @@ export class OpenFailed extends Schema.TaggedError<OpenFailed>(id("OpenFailed"))
   cause: Schema.optional(Schema.Defect())
 }) {
   override get message(): string {
-    return `${this.filename} could not be opened: ${this.detail}`
+    return `${this.filename} could not be opened: ${this.detail}. Give the path of a file on a local disk that this process may write.`
   }
 }
 

@@ -151,9 +151,15 @@ const checkPath = ({ filename, isDefault }: OpenOptions): SqliteErrorReason | un
     if (isDefault) fs.mkdirSync(directory, { recursive: true })
     const folder = fs.statSync(directory, { throwIfNoEntry: false })
     if (folder === undefined) return new DirectoryMissing({ directory })
-    if (!folder.isDirectory()) return new NotAFile({ filename })
+    if (!folder.isDirectory()) return new NotAFile({ filename, detail: `${directory} is not a folder` })
     const file = fs.statSync(filename, { throwIfNoEntry: false })
-    if (file !== undefined && !file.isFile()) return new NotAFile({ filename })
+    if (file !== undefined && !file.isFile())
+      return new NotAFile({
+        filename,
+        detail: file.isDirectory()
+          ? `it is a folder (in it: ${path.join(filename, "data.sqlite")})`
+          : "it is no ordinary file"
+      })
     for (const target of file === undefined ? [directory] : [directory, filename]) {
       const denied = accessProblem(target)
       if (denied !== undefined) return new NotWritable({ path: target, detail: denied })
@@ -163,7 +169,7 @@ const checkPath = ({ filename, isDefault }: OpenOptions): SqliteErrorReason | un
     const detail = error instanceof Error ? error.message : String(error)
     const code = (error as { readonly code?: unknown }).code
     if (code === "EACCES" || code === "EPERM" || code === "EROFS") return new NotWritable({ path: directory, detail })
-    if (code === "ENOTDIR") return new NotAFile({ filename })
+    if (code === "ENOTDIR") return new NotAFile({ filename, detail: `a part of ${directory} is not a folder` })
     return new OpenFailed({ filename, detail, cause: error })
   }
 }

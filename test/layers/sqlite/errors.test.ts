@@ -50,6 +50,7 @@ describe("a path that cannot be a database says why and what to do", () => {
       fs.writeFileSync(path.join(folder, "plain"), "text")
       const below = yield* opening({ filename: path.join(folder, "plain", "data.sqlite") })
       assert.strictEqual(below._tag, "NotAFile")
+      assert.include(below.message, `${folder}/plain is not a folder`)
     })
   )
 
