@@ -39,6 +39,8 @@ interface Base {
 }
 
 /**
+ * A job was stored, or registered in this process.
+ *
  * @since 0.1.0
  * @category events
  */
@@ -48,6 +50,8 @@ export interface Scheduled extends Base {
 }
 
 /**
+ * A job was removed for good.
+ *
  * @since 0.1.0
  * @category events
  */
@@ -56,6 +60,8 @@ export interface Unscheduled extends Base {
 }
 
 /**
+ * Two definitions of one job met; tells which one stays.
+ *
  * @since 0.1.0
  * @category events
  */
@@ -69,6 +75,8 @@ export interface Redefined extends Base {
 }
 
 /**
+ * An attempt of a run began.
+ *
  * @since 0.1.0
  * @category events
  */
@@ -78,6 +86,8 @@ export interface Started extends Base {
 }
 
 /**
+ * An attempt failed and is followed by another.
+ *
  * @since 0.1.0
  * @category events
  */
@@ -90,6 +100,8 @@ export interface Retrying extends Base {
 }
 
 /**
+ * A run ended well.
+ *
  * @since 0.1.0
  * @category events
  */
@@ -99,6 +111,8 @@ export interface Succeeded extends Base {
 }
 
 /**
+ * A run ended without success and without another attempt.
+ *
  * @since 0.1.0
  * @category events
  */
@@ -108,6 +122,8 @@ export interface Failed extends Base {
 }
 
 /**
+ * A run was interrupted: by its overlap policy, a disable or unschedule, or the end of its process.
+ *
  * @since 0.1.0
  * @category events
  */
@@ -117,6 +133,8 @@ export interface Cancelled extends Base {
 }
 
 /**
+ * A run lost its lease and was started again elsewhere, as the next attempt.
+ *
  * @since 0.1.0
  * @category events
  */
@@ -130,6 +148,8 @@ export interface TakenOver extends Base {
 }
 
 /**
+ * A slot or trigger got no run, because of the overlap policy or the end of the job.
+ *
  * @since 0.1.0
  * @category events
  */
@@ -142,6 +162,8 @@ export interface Skipped extends Base {
 }
 
 /**
+ * Slots passed while nobody could start them, and get no run of their own.
+ *
  * @since 0.1.0
  * @category events
  */

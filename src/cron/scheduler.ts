@@ -56,6 +56,8 @@ export interface Schedulable<out R> {
 }
 
 /**
+ * How a job is registered with a scheduler.
+ *
  * @since 0.1.0
  * @category models
  */

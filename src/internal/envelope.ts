@@ -6,6 +6,12 @@
 /** The version of the record's layout; a reader refuses a greater one instead of guessing. */
 export const envelopeVersion = 1
 
+/**
+ * A dedupe key as drivers see it.
+ *
+ * @since 0.1.0
+ * @category drivers
+ */
 export interface Dedupe {
   readonly key: string
   /** Milliseconds from acceptance in which the key is remembered. */
@@ -13,6 +19,12 @@ export interface Dedupe {
   readonly onDuplicate: "keep" | "replace"
 }
 
+/**
+ * A message as drivers carry it. Times are milliseconds since the epoch by the store's clock.
+ *
+ * @since 0.1.0
+ * @category drivers
+ */
 export interface Envelope {
   readonly v: number
   readonly id: string
@@ -46,6 +58,9 @@ export interface Envelope {
 /**
  * What a producer hands to a driver. Delay and time to live are relative so that only the store's clock takes part; an
  * absolute `notBefore` or `expiresAt` may stand in the message instead.
+ *
+ * @since 0.1.0
+ * @category drivers
  */
 export interface Publication {
   readonly message: Envelope

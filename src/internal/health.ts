@@ -6,12 +6,16 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 
 /**
+ * `up`: all is well; `degraded`: the backend answers, but a loop that works for it fails; `down`: the backend does not answer.
+ *
  * @since 0.1.0
  * @category models
  */
 export type HealthStatus = "up" | "degraded" | "down"
 
 /**
+ * The backend, or one background loop.
+ *
  * @since 0.1.0
  * @category models
  */

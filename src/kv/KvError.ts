@@ -257,6 +257,8 @@ export const KvErrorReason = Schema.Union([
 ])
 
 /**
+ * The type of the union of the same name.
+ *
  * @since 0.1.0
  * @category errors
  */

@@ -41,6 +41,8 @@ export interface CollectionListOptions<K> extends ListOptions {
 }
 
 /**
+ * How a collection is watched.
+ *
  * @since 0.1.0
  * @category options
  */

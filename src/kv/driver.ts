@@ -22,6 +22,8 @@ export type StoredValue =
   | { readonly _tag: "Counter"; readonly value: bigint }
 
 /**
+ * An entry as drivers keep it.
+ *
  * @since 0.1.0
  * @category drivers
  */
@@ -34,6 +36,8 @@ export interface Stored {
 }
 
 /**
+ * One change of a commit.
+ *
  * @since 0.1.0
  * @category drivers
  */
@@ -73,6 +77,8 @@ export interface Commit {
 }
 
 /**
+ * What became of a commit. `Conflict` holds the indexes of the checks that did not hold, counted among the checks.
+ *
  * @since 0.1.0
  * @category drivers
  */
@@ -93,6 +99,8 @@ export interface Range {
 }
 
 /**
+ * What a watch looks at: a range, or single keys.
+ *
  * @since 0.1.0
  * @category drivers
  */
@@ -115,6 +123,8 @@ export interface LogLine {
 }
 
 /**
+ * A page of the change log.
+ *
  * @since 0.1.0
  * @category drivers
  */
@@ -161,6 +171,8 @@ export interface Log {
 }
 
 /**
+ * The most that a store takes; above it a call fails with `TooLarge` before anything is sent.
+ *
  * @since 0.1.0
  * @category models
  */
@@ -191,6 +203,8 @@ export interface Durability {
 }
 
 /**
+ * What a store is and can do, as data.
+ *
  * @since 0.1.0
  * @category models
  */

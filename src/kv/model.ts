@@ -106,6 +106,8 @@ export type Selector =
   | { readonly start: Key; readonly end: Key; readonly prefix?: undefined }
 
 /**
+ * How long a written entry stays.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -115,6 +117,8 @@ export interface SetOptions {
 }
 
 /**
+ * How much of a list, in which direction, and from where.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -139,6 +143,8 @@ export interface Page<out A = unknown> {
 }
 
 /**
+ * Where a watch begins.
+ *
  * @since 0.1.0
  * @category options
  */

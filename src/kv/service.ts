@@ -74,6 +74,8 @@ export interface Service {
 export class Kv extends Context.Service<Kv, Service>()("effect-seams/Kv") {}
 
 /**
+ * What a Kv service can be told, whatever its driver.
+ *
  * @since 0.1.0
  * @category options
  */

@@ -217,6 +217,8 @@ export const QueueErrorReason = Schema.Union([
 ])
 
 /**
+ * The type of the union of the same name.
+ *
  * @since 0.1.0
  * @category errors
  */

@@ -14,6 +14,8 @@ import type { AnyHandler, WorkerOptions } from "./worker.ts"
 import { startWorker, within as endWithin } from "./worker.ts"
 
 /**
+ * How a batch worker collects deliveries and runs its handler.
+ *
  * @since 0.1.0
  * @category options
  */

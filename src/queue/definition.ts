@@ -59,6 +59,8 @@ type HandlerOf<X> = (
 type NoExtra<H, M> = { readonly [K in Exclude<keyof H, keyof M>]: never }
 
 /**
+ * What a definition can be told beside its messages and the defaults of enqueue.
+ *
  * @since 0.1.0
  * @category options
  */

@@ -66,6 +66,8 @@ export type Outcome =
   | { readonly _tag: "discard" }
 
 /**
+ * One delivery to settle, named by its message and the token of its claim.
+ *
  * @since 0.1.0
  * @category drivers
  */
@@ -135,6 +137,8 @@ export interface Consumer {
 }
 
 /**
+ * The counts of one queue at one moment.
+ *
  * @since 0.1.0
  * @category models
  */

@@ -40,6 +40,8 @@ export type When =
   | { readonly at?: DateTime.DateTime.Input | undefined; readonly delay?: undefined }
 
 /**
+ * What makes two messages the same, and for how long.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -58,6 +60,8 @@ export interface DedupeOptions {
 }
 
 /**
+ * What can be said of a message beside when it is due.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -79,6 +83,8 @@ export interface EnqueueSettings {
 }
 
 /**
+ * Everything that can be said of one message.
+ *
  * @since 0.1.0
  * @category options
  */
@@ -145,6 +151,8 @@ export interface Delivery<out A> {
 }
 
 /**
+ * Why a settle by hand did nothing.
+ *
  * @since 0.1.0
  * @category errors
  */

@@ -56,6 +56,8 @@ export interface Service {
 export class Queue extends Context.Service<Queue, Service>()("effect-seams/Queue") {}
 
 /**
+ * What a queue service can be told, whatever its driver.
+ *
  * @since 0.1.0
  * @category options
  */

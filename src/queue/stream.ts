@@ -9,6 +9,8 @@ import type { Service } from "./service.ts"
 import { type AnyHandler, startWorker, type WorkerOptions } from "./worker.ts"
 
 /**
+ * How a stream of deliveries claims and holds them.
+ *
  * @since 0.1.0
  * @category options
  */

@@ -26,6 +26,8 @@ import type { Service } from "./service.ts"
 import { delayMillis, Settle } from "./settle.ts"
 
 /**
+ * How a worker runs its handlers, and what becomes of what they cannot handle.
+ *
  * @since 0.1.0
  * @category options
  */

@@ -12,6 +12,8 @@ import type { Case, KvSuiteOptions } from "./kvSupport.ts"
 import { assertOrdered, casesOver, keyText, watching } from "./kvSupport.ts"
 
 /**
+ * The layer under test and how long the model test runs.
+ *
  * @since 0.1.0
  * @category options
  */

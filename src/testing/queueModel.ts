@@ -14,6 +14,8 @@ import { QueueModel } from "./queueModelState.ts"
 import { publication, queueName } from "./queueKit.ts"
 
 /**
+ * The driver under test and how long the model test runs.
+ *
  * @since 0.1.0
  * @category options
  */

@@ -20,6 +20,9 @@ import { RememberedCommits, RingLog, fenced } from "./kvLog.ts"
 /**
  * The queue that takes part in the commits of a memory store. Everything is synchronous: a commit is checked whole and then
  * applied whole within one turn of the event loop.
+ *
+ * @since 0.1.0
+ * @category drivers
  */
 export interface JoinedQueue {
   /** The first ack whose claim is no longer held, if any. */

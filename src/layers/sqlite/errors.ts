@@ -159,6 +159,8 @@ export const SqliteErrorReason = Schema.Union([
 ])
 
 /**
+ * The type of the union of the same name.
+ *
  * @since 0.1.0
  * @category errors
  */

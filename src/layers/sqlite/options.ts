@@ -40,6 +40,8 @@ export interface Options {
 }
 
 /**
+ * The options of the layers that have a queue.
+ *
  * @since 0.1.0
  * @category options
  */
