@@ -119,6 +119,7 @@ export interface Collection<in out KS extends KeySchema, in out S extends Schema
  * @since 0.1.0
  * @category constructors
  * @example
+ * ```ts
  * import { Effect, Schema } from "effect"
  * import { Kv } from "effect-seams"
  *
@@ -127,6 +128,7 @@ export interface Collection<in out KS extends KeySchema, in out S extends Schema
  *
  * export const rename = (id: string, name: string) =>
  *   Users.update(id, (old) => Effect.map(Effect.fromOption(old), (user) => ({ ...user, name })))
+ * ```
  */
 export const collection = <S extends Schema.Top, KS extends KeySchema = Schema.Codec<Key>, I = Kv>(
   prefix: Key,

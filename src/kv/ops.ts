@@ -119,6 +119,18 @@ type StoreOf<S> = [WithinOf<S>] extends [never] ? Kv : WithinOf<S>
  *
  * @since 0.1.0
  * @category mutations
+ * @example
+ * ```ts
+ * import { Effect, Schema } from "effect"
+ * import { Kv } from "effect-seams"
+ *
+ * const Accounts = Kv.collection(["accounts"], { key: Schema.String, value: Schema.Struct({ cents: Schema.Int }) })
+ *
+ * export const open = (id: string) =>
+ *   Kv.atomic([Kv.check(Accounts.at(id), null), Accounts.set(id, { cents: 0 }), Kv.sum(["accounts opened"], 1n)]).pipe(
+ *     Effect.catchTag("Conflict", () => Effect.log(`${id} exists`))
+ *   )
+ * ```
  */
 export const atomic = <const Steps extends ReadonlyArray<AnyStep>>(
   steps: Steps

@@ -19,6 +19,7 @@ export interface Named<out N extends string> {
  * @since 0.1.0
  * @category services
  * @example
+ * ```ts
  * import { Layer, Schema } from "effect"
  * import { Kv } from "effect-seams"
  * import * as Memory from "effect-seams/layers/memory"
@@ -26,6 +27,7 @@ export interface Named<out N extends string> {
  * const Cache = Kv.named("cache")
  * export const Pages = Kv.collection(["pages"], { key: Schema.String, value: Schema.String, store: Cache })
  * export const layer = Layer.mergeAll(Memory.layerKv, Kv.layerAs(Cache, Memory.layerKv))
+ * ```
  */
 export const named = <const N extends string>(name: N): Context.Service<Named<N>, Service> =>
   Context.Service<Named<N>, Service>(`effect-seams/Kv/${name}`)

@@ -182,6 +182,7 @@ export interface Group<M extends { readonly [name: string]: MessageSpec }, I = Q
  * @since 0.1.0
  * @category constructors
  * @example
+ * ```ts
  * import { Effect, Schedule, Schema } from "effect"
  * import { Queue } from "effect-seams"
  *
@@ -194,6 +195,7 @@ export interface Group<M extends { readonly [name: string]: MessageSpec }, I = Q
  *
  * export const send = Emails.enqueue({ to: "ada@example.com", body: "Hello" }, { delay: "5 minutes" })
  * export const EmailWorker = Emails.worker((email) => Effect.log(`to ${email.to}`), { concurrency: 16 })
+ * ```
  */
 export const define: {
   <const P extends Schema.Top, const S extends Schema.Top | undefined = undefined, I = Queue>(

@@ -20,12 +20,13 @@ export const DrainLimit: Context.Reference<Option.Option<Duration.Duration>> = C
  * @since 0.1.0
  * @category layers
  * @example
+ * ```ts
  * import { assert, it } from "@effect/vitest"
  * import { Effect, Layer, Schema } from "effect"
  * import { TestClock } from "effect/testing"
  * import { Queue } from "effect-seams"
  * import * as Memory from "effect-seams/layers/memory"
- *  *
+ *
  * const Jobs = Queue.define("jobs", { payload: Schema.String })
  * const seen: Array<string> = []
  * const App = Jobs.worker((job) => Effect.sync(() => seen.push(job))).pipe(
@@ -39,5 +40,6 @@ export const DrainLimit: Context.Reference<Option.Option<Duration.Duration>> = C
  *     yield* TestClock.adjust("1 day")
  *     assert.deepStrictEqual(seen, ["late"])
  *   }).pipe(Effect.provide(App)))
+ * ```
  */
 export const layerNoDrain: Layer.Layer<never> = Layer.succeed(DrainLimit, Option.some(Duration.zero))

@@ -19,10 +19,12 @@ export type { CronPair, CronSuiteOptions } from "./cronSupport.ts"
  * @since 0.1.0
  * @category testing
  * @example
+ * ```ts
  * import { layerCron } from "effect-seams/layers/memory"
  * import { cronSuite } from "effect-seams/testing"
  *
  * cronSuite("memory", { layer: layerCron, clock: "virtual" })
+ * ```
  */
 export const cronSuite = <E = never>(name: string, options: CronSuiteOptions<E>): void => {
   const settled: CronSuiteOptions = {

@@ -24,10 +24,12 @@ export type { KvSuiteOptions } from "./kvSupport.ts"
  * @since 0.1.0
  * @category testing
  * @example
+ * ```ts
  * import { layerKv } from "effect-seams/layers/memory"
  * import { kvSuite } from "effect-seams/testing"
  *
  * kvSuite("memory", { layer: layerKv, clock: "virtual" })
+ * ```
  */
 export const kvSuite = <E = never>(name: string, options: KvSuiteOptions<E>): void => {
   const test = casesOver(options.layer, options)
