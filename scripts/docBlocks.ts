@@ -56,6 +56,14 @@ const numbered = (text: string): ReadonlyArray<Line> =>
 /** The TypeScript blocks of a Markdown file. */
 export const fromMarkdown = (file: string, text: string): Found => fromLines(file, numbered(text))
 
+/** An example without a fence would not be compiled. */
+const unfenced = (file: string, comment: ReadonlyArray<Line>): ReadonlyArray<string> =>
+  comment.flatMap(({ number, text }, i) =>
+    text.trim() === "@example" && !fence.test(comment[i + 1]?.text ?? "")
+      ? [`${file}:${number}: an @example begins with a fence in the next line`]
+      : []
+  )
+
 /** The TypeScript blocks inside the doc comments of a source file. */
 export const fromSource = (file: string, text: string): Found => {
   const found: Array<Found> = []
@@ -65,7 +73,7 @@ export const fromSource = (file: string, text: string): Found => {
     if (comment === null) continue
     comment.push({ number, text: line.replace(/^\s*\/?\*+ ?/, "").replace(/\*\/\s*$/, "") })
     if (line.includes("*/")) {
-      found.push(fromLines(file, comment))
+      found.push(fromLines(file, comment), { blocks: [], problems: unfenced(file, comment) })
       comment = null
     }
   }
