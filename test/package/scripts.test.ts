@@ -57,13 +57,13 @@ describe("the examples of the documentation", () => {
       blocks: [{ file: "src/A.ts", line: 6, code: "const a = {\n  b: 1\n}" }],
       problems: []
     })
+  })
 
-    it("have a fence after @example, or they would not be compiled", () => {
-      const found = fromSource("src/A.ts", text("/**", " * @example", " * const a = 1", " */"))
-      assert.deepStrictEqual(found, {
-        blocks: [],
-        problems: ["src/A.ts:2: an @example begins with a fence in the next line"]
-      })
+  it("have a fence after @example, or they would not be compiled", () => {
+    const found = fromSource("src/A.ts", text("/**", " * @example", " * const a = 1", " */"))
+    assert.deepStrictEqual(found, {
+      blocks: [],
+      problems: ["src/A.ts:2: an @example begins with a fence in the next line"]
     })
   })
 
