@@ -49,6 +49,8 @@ export interface ConnectionService {
   /** Runs synchronous reads; `snapshot` makes several statements see one state. */
   readonly read: <A>(f: () => A, options?: { readonly snapshot?: boolean | undefined }) => Effect.Effect<A, StoreFault>
   readonly write: <A>(job: Job<A>) => Effect.Effect<A, StoreFault>
+  /** Is the open file still the one at its path? An open file that was deleted takes writes, and they are gone with it. */
+  readonly inPlace: Effect.Effect<void, StoreFault>
   readonly wake: Wake
 }
 
@@ -129,6 +131,7 @@ export const makeConnection = (options?: Options): Effect.Effect<ConnectionServi
       prepare,
       read: reader(database, prepare, lockTimeout, realClock),
       write: writer.write,
+      inPlace: memory ? Effect.void : stillAt(filename),
       wake
     }
   })
@@ -161,6 +164,19 @@ const checked = (name: string, value: number): Effect.Effect<number> =>
  */
 export const layerConnection = (options?: Options): Layer.Layer<Connection, SqliteError> =>
   Layer.effect(Connection, makeConnection(options))
+
+const stillAt = (filename: string): Effect.Effect<void, StoreFault> => {
+  const identity = () => {
+    const found = fs.statSync(filename, { bigint: true, throwIfNoEntry: false })
+    return found === undefined ? undefined : `${found.dev}:${found.ino}`
+  }
+  const opened = identity()
+  const gone = new StoreFault(
+    "moved",
+    `${filename} was deleted, moved or replaced while it was open: what is written now is lost with it; close the layer and open it again`
+  )
+  return Effect.suspend(() => (identity() === opened ? Effect.void : Effect.fail(gone)))
+}
 
 const statements = (database: Database): ((sql: string) => Statement) => {
   const cache = new Map<string, Statement>()

@@ -6,9 +6,9 @@ export class StoreFault {
   readonly _tag = "StoreFault"
   /**
    * `locked`, `failed`: nothing was applied. `unknown`: COMMIT itself failed, its effect is not known. `closed`: the layer's
-   * scope is closed.
+   * scope is closed. `moved`: the open file is no longer the one at its path.
    */
-  readonly kind: "locked" | "failed" | "unknown" | "closed"
+  readonly kind: "locked" | "failed" | "unknown" | "closed" | "moved"
   readonly detail: string
   readonly cause: unknown
   constructor(kind: StoreFault["kind"], detail: string, cause?: unknown) {
@@ -18,7 +18,7 @@ export class StoreFault {
   }
   /** It does not pass by itself. */
   get lasting(): boolean {
-    return this.kind === "closed" || lastingCodes.has(resultCode(this.cause) ?? 0)
+    return this.kind === "closed" || this.kind === "moved" || lastingCodes.has(resultCode(this.cause) ?? 0)
   }
 }
 

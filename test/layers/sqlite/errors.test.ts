@@ -266,3 +266,23 @@ describe("faults of an open file", () => {
     })
   )
 })
+
+describe("an open file that was deleted", () => {
+  it.live("shows in the health of both seams", () =>
+    Effect.gen(function* () {
+      const filename = yield* temporaryFile
+      const statuses = yield* Effect.gen(function* () {
+        const kv = yield* Kv.Kv
+        const queue = yield* Queue.Queue
+        const before = [yield* kv.health, yield* queue.health]
+        fs.rmSync(filename)
+        return [...before, yield* kv.health, yield* queue.health]
+      }).pipe(Effect.provide(Sqlite.layer({ filename })))
+      assert.deepStrictEqual(
+        statuses.map(({ status }) => status),
+        ["up", "up", "down", "down"]
+      )
+      assert.include(statuses[2]?.parts[0]?.detail, "was deleted, moved or replaced")
+    })
+  )
+})

@@ -143,7 +143,7 @@ export const makeKvDriver = (
       outcome,
       sweep: makeSweep(connection, tables, nextId),
       log: makeLog(connection, head, get),
-      ping: Effect.asVoid(read(head)).pipe(Effect.mapError(kvError("ping"))),
+      ping: Effect.andThen(read(head), connection.inPlace).pipe(Effect.mapError(kvError("ping"))),
       timeout: undefined
     }
   })

@@ -230,10 +230,11 @@ export const makeQueueDriver = (connection: ConnectionService): Effect.Effect<Dr
           Effect.andThen(failing("activity", waiting.activity(q, version, tended(queue, q))), rest)
         ),
       deadLetters: makeDeadLetters(connection, store, numberOf),
-      ping: Effect.asVoid(
-        failing(
-          "ping",
-          read(() => counts.get(0))
+      ping: failing(
+        "ping",
+        Effect.andThen(
+          read(() => counts.get(0)),
+          connection.inPlace
         )
       ),
       timeout: undefined
