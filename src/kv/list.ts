@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { Packed } from "../internal/keyCodec.ts"
+import type { Bounded } from "../internal/unavailable.ts"
 import { isKeyProblem, maxPackedSize, pack, packPrefix, prefixRange } from "../internal/keyCodec.ts"
 import type { Driver, Range } from "./driver.ts"
 import { InvalidKey, KvError, TooLarge } from "./KvError.ts"
@@ -16,7 +17,7 @@ const defaultPageLimit = 100
 
 export interface Reading {
   readonly driver: Driver
-  readonly bounded: <A>(operation: string, effect: Effect.Effect<A, KvError>) => Effect.Effect<A, KvError>
+  readonly bounded: Bounded<KvError>
 }
 
 const invalid = (key: ReadonlyArray<KeyPart>, detail: string): KvError =>

@@ -9,6 +9,7 @@ import type { Health } from "../internal/health.ts"
 import { makeHealth } from "../internal/health.ts"
 import { makeCommitIds } from "../internal/ids.ts"
 import { kvOperationDuration, spannedWhen } from "../internal/telemetry.ts"
+import { type Bounded, boundedBy } from "../internal/unavailable.ts"
 import { makeCommit } from "./commit.ts"
 import type { Capabilities, Driver, Stored } from "./driver.ts"
 import type { Conflict } from "./KvError.ts"
@@ -97,18 +98,7 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
     const health = yield* makeHealth(backend)
     const spanned = spannedWhen(options?.tracing !== false)
 
-    const bounded = <A>(operation: string, effect: Effect.Effect<A, KvError>): Effect.Effect<A, KvError> =>
-      driver.timeout === undefined
-        ? effect
-        : Effect.timeoutOrElse(effect, {
-            duration: driver.timeout,
-            orElse: () =>
-              Effect.fail(
-                new KvError({
-                  reason: new Unavailable({ backend, operation, detail: `no answer within ${driver.timeout} ms` })
-                })
-              )
-          })
+    const bounded = boundedBy(backend, driver.timeout, (outage) => new KvError({ reason: new Unavailable(outage) }))
 
     const sweeper = yield* forkSweeper(
       { ...driver, now: bounded("now", driver.now), sweep: bounded("sweep", driver.sweep) },
@@ -188,10 +178,7 @@ const decodeOptional = (stored: Stored | undefined): Effect.Effect<Option.Option
 }
 
 /** What a watch reads is bounded as every read is; only `grown` may wait, since a store may be quiet for long. */
-const boundedReads = (
-  driver: Driver,
-  bounded: <A>(operation: string, effect: Effect.Effect<A, KvError>) => Effect.Effect<A, KvError>
-): Driver => ({
+const boundedReads = (driver: Driver, bounded: Bounded<KvError>): Driver => ({
   ...driver,
   getMany: (keys) => bounded("watch", driver.getMany(keys)),
   list: (range, options) => bounded("watch", driver.list(range, options)),

@@ -1,4 +1,5 @@
 import * as Schema from "effect/Schema"
+import { outageMessage } from "../internal/unavailable.ts"
 import { ClaimLost } from "../internal/claimLost.ts"
 
 export { ClaimLost }
@@ -21,7 +22,7 @@ export class Unavailable extends Schema.TaggedError<Unavailable>(id("Unavailable
   lasting: Schema.optional(Schema.Boolean)
 }) {
   override get message(): string {
-    return `${this.operation} failed, nothing was changed: ${this.detail} (${this.backend} queue)${this.lasting === true ? "." : ". It may work when tried again later."}`
+    return outageMessage(this, "nothing was changed", "queue")
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {

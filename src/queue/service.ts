@@ -9,6 +9,7 @@ import type { QueueMetrics } from "../internal/queueMetrics.ts"
 import { queueMetrics } from "../internal/queueMetrics.ts"
 import type { Spanned } from "../internal/telemetry.ts"
 import { spannedWhen } from "../internal/telemetry.ts"
+import { boundedBy } from "../internal/unavailable.ts"
 import { utf8Length } from "../kv/value.ts"
 import type { DeadLetterStore } from "./deadLetterStore.ts"
 import { withDeadLetterStore } from "./deadLetterStore.ts"
@@ -108,18 +109,7 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
       return made
     }
 
-    const bounded = <A>(operation: string, effect: Effect.Effect<A, QueueError>): Effect.Effect<A, QueueError> =>
-      driver.timeout === undefined
-        ? effect
-        : Effect.timeoutOrElse(effect, {
-            duration: driver.timeout,
-            orElse: () =>
-              Effect.fail(
-                new QueueError({
-                  reason: new Unavailable({ backend, operation, detail: `no answer within ${driver.timeout} ms` })
-                })
-              )
-          })
+    const bounded = boundedBy(backend, driver.timeout, (outage) => new QueueError({ reason: new Unavailable(outage) }))
     /** Of calls made in an uninterruptible region, which the limit must be able to end all the same. */
     const limited = <A>(operation: string, effect: Effect.Effect<A, QueueError>) =>
       driver.timeout === undefined ? effect : bounded(operation, Effect.interruptible(effect))
