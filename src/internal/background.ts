@@ -15,8 +15,8 @@ const first = 50
 const longest = 5_000
 
 /**
- * Forks a loop in the scope. The loop gets the handle of its health part and should call `up` when a round went well; it runs
- * again when it ends or fails.
+ * Forks a loop in the scope. The loop gets the handle of its health part and should call `up` when a round went well. It is run
+ * again when it fails; when it ends, it is over.
  */
 export const background = <E, R>(
   name: string,

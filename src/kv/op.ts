@@ -32,10 +32,10 @@ export type Step =
   | {
       readonly _tag: "Enqueue"
       readonly publication: Publication
-      /** The store of the definition's queue service; `null`: a named one that is not provided; `undefined`: the default one. */
-      readonly store?: symbol | null | undefined
-      /** The definition has a store of its own. */
-      readonly named?: boolean | undefined
+      /** The definition has a queue store of its own, made by `Queue.named`. */
+      readonly named: boolean
+      /** The store of the definition's queue service, where that is provided. */
+      readonly store: symbol | undefined
     }
   | {
       readonly _tag: "Ack"

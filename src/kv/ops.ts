@@ -152,7 +152,7 @@ export const atomic = <const Steps extends ReadonlyArray<AnyStep>>(
       const shared = yield* SharedQueue
       if (shared.store !== kv.store) return yield* twoStores("the Kv", "the queue's store")
       for (const step of all)
-        if (step._tag === "Enqueue" && step.store !== undefined && step.store !== shared.store)
+        if (step._tag === "Enqueue" && (step.store === undefined ? step.named : step.store !== shared.store))
           return yield* twoStores("the Kv", `the store of queue "${step.publication.message.queue}"`)
     }
     const versionstamp = yield* kv.commit(all)
@@ -214,7 +214,7 @@ export const outbox = <A, E, R, Alone, Within>(enqueue: Op<A, E, R, Alone, Withi
             new KvError({ reason: new Unsupported({ feature: `An outbox of a ${step._tag}`, detail }) })
           )
         }
-        if (step.store === null || step.named === true) {
+        if (step.named) {
           const detail = `the relay hands messages to Queue.Queue, but queue "${step.publication.message.queue}" has a store of its own`
           return Effect.fail(
             new KvError({ reason: new Unsupported({ feature: "An outbox of a named store", detail }) })

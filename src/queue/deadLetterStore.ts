@@ -54,12 +54,16 @@ export const withDeadLetterStore = (driver: Driver, store: DeadLetterStore): Dri
     purge: store.remove,
     requeue: (queue, ids) =>
       Effect.gen(function* () {
+        if (ids !== "all") return yield* requeueOnce(queue, ids)
+        // What dies meanwhile is not part of "all", or a letter that keeps dying would never let it end.
+        const total = yield* store.count(queue)
         let moved = 0
-        while (true) {
+        while (moved < total) {
           const n = yield* requeueOnce(queue, ids)
+          if (n === 0) break
           moved += n
-          if (n === 0 || ids !== "all") return moved
         }
+        return moved
       })
   }
 

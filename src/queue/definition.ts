@@ -250,16 +250,16 @@ export const define: {
     }
     const published = <B>(queue: Service, effect: Effect.Effect<B, QueueError>) =>
       queue.spanned(`publish ${name}`, attributes, effect, { kind: "producer" })
-    const own = options.store !== undefined
-    const steps = (of: symbol | null | undefined) =>
+    const ownStore = options.store !== undefined
+    const steps = (of: symbol | undefined) =>
       Effect.map(encoded, (all) =>
-        all.map((publication): Step => ({ _tag: "Enqueue", publication, store: of, named: own }))
+        all.map((publication): Step => ({ _tag: "Enqueue", publication, named: ownStore, store: of }))
       )
     return new Op<A, QueueError, never, any, any>(
       Kv,
       // A commit needs no queue service; where there is one, its choice about tracing counts.
       Effect.flatMap(Effect.serviceOption(store), (queue) =>
-        Option.isSome(queue) ? published(queue.value, steps(queue.value.store)) : steps(own ? null : undefined)
+        Option.isSome(queue) ? published(queue.value, steps(queue.value.store)) : steps(undefined)
       ),
       Effect.flatMap(store, (queue) =>
         published(

@@ -64,7 +64,6 @@ export interface EngineEnvironment {
   readonly health: HealthRegistry
   readonly metrics: QueueMetrics
   readonly spanned: Spanned
-  readonly now: Effect.Effect<number, QueueError>
 }
 
 interface Slot {

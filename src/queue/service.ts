@@ -192,8 +192,7 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
             gate,
             health,
             metrics: metricsOf(queue),
-            spanned,
-            now: driver.now
+            spanned
           })
         }),
       pause: (queue) => named("pause", queue, effective.pause(queue)),

@@ -111,11 +111,6 @@ interface TakeOptions {
   readonly start?: number | undefined
 }
 
-export interface Pace {
-  readonly advance: (millis: number) => Effect.Effect<void>
-  readonly clock: SuiteClock
-}
-
 /** Long enough not to end within a test that does not wait for it. */
 const longLease = { virtual: 30 * 86_400_000, live: 120_000 } as const
 

@@ -57,6 +57,23 @@ describe("a foreign dead-letter store", () => {
     }).pipe(Effect.provide(foreign().pipe(Layer.provide(layerKv), Layer.provideMerge(NoDrain))))
   )
 
+  it.live("requeues all there are at the call, also while they keep dying", () =>
+    Effect.gen(function* () {
+      for (const text of ["a", "b", "c"]) yield* Jobs.enqueue(text)
+      const failing = Jobs.worker(() => Effect.fail("no"), { concurrency: 3 })
+      yield* Effect.gen(function* () {
+        yield* Jobs.awaitIdle
+        assert.strictEqual(yield* Jobs.deadLetters.count, 3)
+        assert.strictEqual(yield* Jobs.deadLetters.requeue("all"), 3)
+        yield* Jobs.awaitIdle
+        assert.strictEqual(yield* Jobs.deadLetters.count, 3)
+      }).pipe(Effect.provide(failing))
+    }).pipe(
+      Effect.provide(foreign().pipe(Layer.provide(layerKv), Layer.provideMerge(NoDrain))),
+      Effect.timeout("10 seconds")
+    )
+  )
+
   it.live("requeues a letter once, also when it could not be removed at first", () => {
     let fail = 1
     return Effect.gen(function* () {

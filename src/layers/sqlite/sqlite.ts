@@ -7,8 +7,6 @@ import { NoSqlite, SqliteError } from "./errors.ts"
 
 export type Parameter = null | number | bigint | string | Uint8Array
 
-export type Row = Record<string, unknown>
-
 export interface Statement {
   readonly run: (...parameters: ReadonlyArray<Parameter>) => { readonly changes: number | bigint }
   readonly get: (...parameters: ReadonlyArray<Parameter>) => unknown
