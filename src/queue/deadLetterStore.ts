@@ -4,8 +4,20 @@ import type { DeadLetters, DeadMessage, Driver, Settlement } from "./driver.ts"
 import type { QueueError } from "./QueueError.ts"
 
 /**
+ * Names a letter. With `diedAt` it is that death of the message and no other: a requeued message may have died again before the
+ * letter it came from is removed, and the new letter must stay.
+ *
+ * @since 0.1.0
+ * @category dead letters
+ */
+export interface LetterName {
+  readonly id: string
+  readonly diedAt?: number | undefined
+}
+
+/**
  * A place of one's own for dead letters, instead of the backend's. Give it to a queue layer as `deadLetters`. A message moves by
- * copy, then settle: `put` may see the same id twice and must keep one.
+ * copy, then settle: `put` may see the same id twice and must keep one, the one that died later.
  *
  * @since 0.1.0
  * @category dead letters
@@ -16,7 +28,7 @@ export interface DeadLetterStore {
   readonly list: DeadLetters["list"]
   readonly get: DeadLetters["get"]
   /** Answers how many were there. */
-  readonly remove: (queue: string, ids: ReadonlyArray<string> | "all") => Effect.Effect<number, QueueError>
+  readonly remove: (queue: string, letters: ReadonlyArray<LetterName> | "all") => Effect.Effect<number, QueueError>
   readonly count: DeadLetters["count"]
 }
 
@@ -42,8 +54,8 @@ export const withDeadLetterStore = (driver: Driver, store: DeadLetterStore): Dri
       const letters = yield* page(queue, chosen)
       if (letters.length === 0) return 0
       yield* driver.publish(letters.map((letter) => ({ message: revived(letter), requeued: true })))
-      const ids = letters.map((letter) => letter.message.id)
-      yield* Effect.retry(store.remove(queue, ids), { schedule: removal, while: (error) => error.isRetryable })
+      const moved = letters.map(({ diedAt, message }) => ({ id: message.id, diedAt }))
+      yield* Effect.retry(store.remove(queue, moved), { schedule: removal, while: (error) => error.isRetryable })
       return letters.length
     })
 
@@ -51,7 +63,7 @@ export const withDeadLetterStore = (driver: Driver, store: DeadLetterStore): Dri
     list: store.list,
     get: store.get,
     count: store.count,
-    purge: store.remove,
+    purge: (queue, ids) => store.remove(queue, ids === "all" ? ids : ids.map((id) => ({ id }))),
     requeue: (queue, ids) =>
       Effect.gen(function* () {
         if (ids !== "all") return yield* requeueOnce(queue, ids)

@@ -3,7 +3,9 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { decodeEnvelope, encodeEnvelope, EnvelopeProblem } from "../internal/envelope.ts"
 import type * as Kv from "../Kv.ts"
-import type { DeadLetterStore } from "./deadLetterStore.ts"
+import { versionstampOf } from "../kv/op.ts"
+import { transact } from "../kv/ops.ts"
+import type { DeadLetterStore, LetterName } from "./deadLetterStore.ts"
 import type { DeadMessage } from "./driver.ts"
 import { QueueError, Unavailable, Undecodable } from "./QueueError.ts"
 
@@ -42,8 +44,8 @@ const setStep = (key: Kv.Key, value: unknown): Kv.Step => ({
  */
 export const deadLettersKv = (kv: Kv.Service, options?: { readonly prefix?: Kv.Key | undefined }): DeadLetterStore => {
   const prefix = options?.prefix ?? (["dead-letters"] as const)
-  const orderKey = (letter: DeadMessage): Kv.Key =>
-    [...prefix, "order", letter.message.queue, letter.diedAt, letter.message.id] as unknown as Kv.Key
+  const orderKey = (queue: string, diedAt: number, id: string): Kv.Key =>
+    [...prefix, "order", queue, diedAt, id] as unknown as Kv.Key
   const idKey = (queue: string, id: string): Kv.Key => [...prefix, "id", queue, id] as unknown as Kv.Key
   const orderPrefix = (queue: string) => [...prefix, "order", queue]
 
@@ -51,43 +53,48 @@ export const deadLettersKv = (kv: Kv.Service, options?: { readonly prefix?: Kv.K
     new QueueError({
       reason: new Unavailable({ backend: kv.capabilities.backend, operation, detail: error.message, cause: error })
     })
-  /** The letter of an id with the key it stands under, through the id's own key. */
-  const find = (queue: string, id: string) =>
-    Effect.gen(function* () {
-      const pointer = yield* kv.get(idKey(queue, id))
-      if (Option.isNone(pointer)) return undefined
-      const key = [...orderPrefix(queue), pointer.value.value as number, id] as unknown as Kv.Key
-      const entry = yield* kv.get(key)
-      return Option.isNone(entry) ? undefined : { key, value: entry.value.value }
-    })
-  const drop = (queue: string, id: string, key: Kv.Key) =>
-    kv.commit([
-      { _tag: "Delete", key },
-      { _tag: "Delete", key: idKey(queue, id) }
-    ])
+  /** The time of the letter an id has, and the check that it is still so. */
+  const pointerOf = (queue: string, id: string) =>
+    Effect.map(kv.get(idKey(queue, id)), (entry) => ({
+      diedAt: Option.getOrUndefined(Option.map(entry, ({ value }) => value as number)),
+      check: { _tag: "Check", key: idKey(queue, id), versionstamp: versionstampOf(entry) } as const
+    }))
 
-  const remove = (queue: string, id: string) =>
-    Effect.gen(function* () {
-      const found = yield* find(queue, id)
-      if (found === undefined) return 0
-      yield* drop(queue, id, found.key)
-      return 1
-    })
+  const put = (letter: DeadMessage) => {
+    const { diedAt, message } = letter
+    const { id, queue } = message
+    return transact(
+      Effect.gen(function* () {
+        const before = yield* pointerOf(queue, id)
+        if (before.diedAt !== undefined && before.diedAt >= diedAt) return
+        const old: ReadonlyArray<Kv.Step> =
+          before.diedAt === undefined ? [] : [{ _tag: "Delete", key: orderKey(queue, before.diedAt, id) }]
+        yield* kv.commit([
+          before.check,
+          ...old,
+          setStep(orderKey(queue, diedAt, id), textOf(letter)),
+          setStep(idKey(queue, id), diedAt)
+        ])
+      })
+    )
+  }
+
+  const remove = (queue: string, { diedAt, id }: LetterName) =>
+    transact(
+      Effect.gen(function* () {
+        const found = yield* pointerOf(queue, id)
+        if (found.diedAt === undefined || (diedAt !== undefined && diedAt !== found.diedAt)) return 0
+        yield* kv.commit([
+          found.check,
+          { _tag: "Delete", key: orderKey(queue, found.diedAt, id) },
+          { _tag: "Delete", key: idKey(queue, id) }
+        ])
+        return 1
+      })
+    )
 
   return {
-    put: (letters) =>
-      Effect.forEach(
-        letters,
-        (letter) =>
-          Effect.gen(function* () {
-            if ((yield* find(letter.message.queue, letter.message.id)) !== undefined) return
-            yield* kv.commit([
-              setStep(orderKey(letter), textOf(letter)),
-              setStep(idKey(letter.message.queue, letter.message.id), letter.diedAt)
-            ])
-          }),
-        { discard: true }
-      ).pipe(Effect.mapError(failed("storing a dead letter"))),
+    put: (letters) => Effect.mapError(Effect.forEach(letters, put, { discard: true }), failed("storing a dead letter")),
     list: (queue, { cursor, limit }) =>
       Effect.gen(function* () {
         const page = yield* Effect.mapError(
@@ -103,21 +110,30 @@ export const deadLettersKv = (kv: Kv.Service, options?: { readonly prefix?: Kv.K
         }
       }),
     get: (queue, id) =>
-      Effect.flatMap(Effect.mapError(find(queue, id), failed("reading a dead letter")), (found) =>
-        found === undefined ? Effect.undefined : letterOf(queue, found.value)
-      ),
-    remove: (queue, ids) =>
       Effect.gen(function* () {
-        let removed = 0
-        if (ids !== "all") for (const id of ids) removed += yield* remove(queue, id)
-        else
-          yield* Stream.runForEach(kv.list({ prefix: orderPrefix(queue) }), (entry) =>
-            Effect.map(drop(queue, entry.key.at(-1) as string, entry.key), () => {
-              removed++
-            })
-          )
-        return removed
-      }).pipe(Effect.mapError(failed("removing dead letters"))),
+        const { diedAt } = yield* pointerOf(queue, id)
+        return diedAt === undefined ? Option.none() : yield* kv.get(orderKey(queue, diedAt, id))
+      }).pipe(
+        Effect.mapError(failed("reading a dead letter")),
+        Effect.flatMap((entry) => (Option.isNone(entry) ? Effect.undefined : letterOf(queue, entry.value.value)))
+      ),
+    remove: (queue, letters) => {
+      let removed = 0
+      const one = (letter: LetterName) =>
+        Effect.map(remove(queue, letter), (n) => {
+          removed += n
+        })
+      const all =
+        letters === "all"
+          ? Stream.runForEach(kv.list({ prefix: orderPrefix(queue) }), ({ key }) =>
+              one({ id: key.at(-1) as string, diedAt: key.at(-2) as number })
+            )
+          : Effect.forEach(letters, one, { discard: true })
+      return Effect.mapError(
+        Effect.map(all, () => removed),
+        failed("removing dead letters")
+      )
+    },
     count: (queue) =>
       Stream.runFold(
         kv.list({ prefix: orderPrefix(queue) }),

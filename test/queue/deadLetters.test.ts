@@ -74,6 +74,30 @@ describe("a foreign dead-letter store", () => {
     )
   )
 
+  it.live("keeps the letter of a message that died again before its old letter was removed", () => {
+    let again: Effect.Effect<void> = Effect.void
+    return Effect.gen(function* () {
+      const id = yield* Jobs.enqueue("a")
+      yield* Effect.gen(function* () {
+        yield* Jobs.awaitIdle
+        const first = yield* Effect.flatten(Jobs.deadLetters.get(id).pipe(Effect.map(Effect.fromOption)))
+        const queue = yield* Queue.Queue
+        // Between the publish and the removal of a requeue the message is handled, and dies once more.
+        again = Effect.ignore(Effect.andThen(Effect.sleep("20 millis"), queue.awaitIdle("jobs")))
+        assert.strictEqual(yield* Jobs.deadLetters.requeue(id), 1)
+        const second = yield* Effect.flatten(Jobs.deadLetters.get(id).pipe(Effect.map(Effect.fromOption)))
+        assert.isAbove(second.diedAt, first.diedAt)
+        assert.strictEqual(yield* Jobs.deadLetters.count, 1)
+      }).pipe(Effect.provide(Jobs.worker(() => Effect.fail("no"))))
+    }).pipe(
+      Effect.provide(
+        foreign((store) => ({
+          remove: (queue, letters) => Effect.andThen(again, store.remove(queue, letters))
+        })).pipe(Layer.provide(layerKv), Layer.provideMerge(NoDrain))
+      )
+    )
+  })
+
   it.live("requeues a letter once, also when it could not be removed at first", () => {
     let fail = 1
     return Effect.gen(function* () {
