@@ -56,6 +56,8 @@ export {
   Unsupported
 } from "./cron/errors.ts"
 export type { Definition, JobOptions } from "./cron/definition.ts"
+export { describe } from "./cron/describe.ts"
+export { toEffectCron } from "./cron/effectCron.ts"
 export type { Dst, DstRules } from "./cron/engine.ts"
 export type {
   Cancelled,

@@ -1,19 +1,18 @@
 /**
- * When an expression is due. The only module that knows how instants are found, so that another engine is one file: here
- * Effect's `Cron` walks wall times as if they were UTC, and this module lays them onto the zone.
+ * When a schedule is due. The walk goes over the stretches of constant offset of a zone: within one, wall times and instants run
+ * alike; between two, the policy decides about what the clock skips or repeats. Nothing but the arguments counts, so the answer is
+ * the same from wherever one asks.
  */
-import * as EffectCron from "effect/Cron"
-import * as DateTime from "effect/DateTime"
-import type { Fields } from "./fields.ts"
+import { wallsOf, type Pattern } from "./walls.ts"
 import type { Zone } from "./zone.ts"
 
 /**
  * What becomes of wall times that a zone skips or repeats.
  *
- * - `gap: "after"` (default): a time that the clock skips is due once, at the first instant after the gap. Where the hour
- *   is `*` nothing is added: an hour that does not exist has no run, the hours around it have theirs.
+ * - `gap: "after"` (default): a time that the clock skips is due once, at the first instant after the gap. Where every hour is
+ *   named (`*`) nothing is added: an hour that does not exist has no run, the hours around it have theirs.
  * - `gap: "skip"`: such a time is not due that day.
- * - `overlap: "auto"` (default): where the hour is `*` or a step, both passes; otherwise `first`.
+ * - `overlap: "auto"` (default): both passes for intervals (`*` or a step in second, minute or hour), otherwise the first.
  * - `overlap: "first"`, `"second"`, `"both"`: the pass, or passes, of a repeated time that count.
  *
  * @since 0.1.0
@@ -47,115 +46,53 @@ export interface Instants {
   readonly before: (instant: number) => number | undefined
 }
 
+// No wall time is further from its instant than this, in seconds: the offset of a zone, or the length of a gap that is made up for.
+const reach = 26 * 3_600
+
 /** @internal */
-export const expressionInstants = (fields: Fields, zone: Zone, dst: DstRules): Instants => {
-  const cron = EffectCron.make({
-    seconds: fields.second ?? [],
-    minutes: fields.minute ?? [],
-    hours: fields.hour ?? [],
-    days: fields.dayOfMonth ?? [],
-    months: fields.month ?? [],
-    weekdays: fields.dayOfWeek ?? [],
-    and: fields.and,
-    tz: DateTime.zoneMakeNamedUnsafe("UTC")
-  })
-  const { overlap } = dst
-  const rule: Rule = {
-    // With `*` hours a skipped hour has no run of its own, so there is nothing to make up for.
-    gapAfter: dst.gap === "after" && fields.hour !== null,
-    first: overlap === "first" || overlap === "both" || overlap === "auto",
-    second: overlap === "second" || overlap === "both" || (overlap === "auto" && fields.everyHour)
-  }
-  const after = (instant: number) => nextInstant(cron, zone, rule, instant)
-  return { after, before: (instant) => previousInstant(cron, zone, after, instant) }
-}
-
-interface Rule {
-  readonly gapAfter: boolean
-  readonly first: boolean
-  readonly second: boolean
-}
-
-// Effect's search throws when nothing is found within its bound, which parsing has made impossible except at the end of
-// time itself.
-const search = (step: () => Date): number | undefined => {
-  try {
-    const found = step().getTime()
-    return Number.isFinite(found) ? found : undefined
-  } catch {
-    return undefined
-  }
-}
-
-/** The first wall time after the given one. */
-const wallAfter = (cron: EffectCron.Cron, wall: number) => search(() => EffectCron.next(cron, wall))
-
-const nextInstant = (cron: EffectCron.Cron, zone: Zone, rule: Rule, instant: number): number | undefined => {
-  const change = zone.changeNear(instant)
-  let from = instant + zone.offset(instant)
-  if (change !== undefined && change.after < change.before) {
-    // Around a repeated stretch, wall order is not the order of instants: take the first pass, then what follows it.
-    const repeated = { from: change.at + change.after, to: change.at + change.before }
-    if (instant < change.at) {
-      const wall = wallAfter(cron, from)
-      const end = rule.first ? repeated.to : repeated.from
-      if (wall !== undefined && wall < end) return wall - change.before
+export const expressionInstants = (pattern: Pattern, zone: Zone, dst: DstRules): Instants => {
+  const walls = wallsOf(pattern)
+  const gapAfter = dst.gap === "after" && !pattern.everyHour
+  const both = dst.overlap === "both" || (dst.overlap === "auto" && pattern.interval)
+  const first = both || dst.overlap !== "second"
+  const second = both || dst.overlap === "second"
+  return {
+    after: (instant) => {
+      let from = Math.floor(instant / 1_000) + 1
+      while (true) {
+        const { after, before, end, offset, start } = zone.stretchAt(from)
+        if (gapAfter && from === start && before < offset && walls.from(start + before)! < start + offset)
+          return from * 1_000
+        // The head of a stretch repeats walls if the clock went back before it, its tail is repeated if it goes back after it.
+        const low = second || before <= offset ? from + offset : Math.max(from + offset, start + before)
+        const limit = (first || after >= offset ? offset : after) + end
+        let found: number | undefined
+        if (low < limit) {
+          found = walls.from(low)
+          if (found === undefined) return undefined
+          if (found < limit) return (found - offset) * 1_000
+        }
+        // Where the clock does not go back, nothing is due before the next wall that matches: pass over the years between.
+        from = found !== undefined && after >= offset ? Math.max(end, found - reach) : end
+      }
+    },
+    before: (instant) => {
+      let to = Math.ceil(instant / 1_000) - 1
+      while (true) {
+        const { after, before, end, offset, start } = zone.stretchAt(to)
+        const high = Math.min(to + offset, (first || after >= offset ? offset : after) + end - 1)
+        const limit = (second || before <= offset ? offset : before) + start
+        let found: number | undefined
+        if (high >= limit) {
+          found = walls.upTo(high)
+          if (found === undefined) return undefined
+          if (found >= limit) return (found - offset) * 1_000
+        }
+        if (gapAfter && before < offset && walls.upTo(start + offset - 1)! >= start + before) return start * 1_000
+        to = found !== undefined && before <= offset ? Math.min(start - 1, found + reach) : start - 1
+      }
     }
-    from = Math.max(
-      rule.second ? repeated.from - 1 : repeated.to - 1,
-      instant < change.at ? Number.NEGATIVE_INFINITY : from
-    )
   }
-  while (true) {
-    const wall = wallAfter(cron, from)
-    if (wall === undefined) return undefined
-    // A wall time read as an instant is at most 14 hours off, well within what changeNear looks at.
-    const around = zone.changeNear(wall)
-    if (around === undefined) return wall - zone.offset(wall)
-    const first = wall - around.before
-    const second = wall - around.after
-    const inFirst = first < around.at
-    const inSecond = second >= around.at
-    if (!inFirst && !inSecond) {
-      if (rule.gapAfter) return around.at
-      // Past the whole skipped stretch at once.
-      from = around.at + around.after - 1
-      continue
-    }
-    if (inFirst !== inSecond) return inFirst ? first : second
-    if (rule.first && first > instant) return first
-    if (rule.second && second > instant) return second
-    from = wall
-  }
-}
-
-/**
- * The last instant before the given one, found by asking `after` alone, so that both directions agree by construction:
- * step back until something is due in between, then halve the distance.
- */
-const previousInstant = (
-  cron: EffectCron.Cron,
-  zone: Zone,
-  after: Instants["after"],
-  instant: number
-): number | undefined => {
-  if (zone.id === "UTC") return search(() => EffectCron.prev(cron, instant))
-  let distance = 1_000
-  let found: number | undefined
-  // 29 February on a given weekday comes at least every 40 years.
-  while (found === undefined || found >= instant) {
-    if (distance > 2 ** 41) return undefined
-    distance *= 2
-    found = after(instant - distance)
-  }
-  let high = instant
-  while (high - found > 1) {
-    const middle = found + Math.floor((high - found) / 2)
-    const next = after(middle)
-    if (next !== undefined && next < instant) found = next
-    else high = middle
-  }
-  return found
 }
 
 /** Instants at every multiple of a length, counted from 1970. @internal */

@@ -1,8 +1,10 @@
 /**
- * Reads the text of a cron expression into sets of numbers, field by field, so that every refusal can name its field.
+ * Reads the text of a cron expression, field by field, so that every refusal can name its field. The
+ * rules are those of the Open Cron Pattern Specification (OCPS 1.0 to 1.4); `docs/cron.md` lists where other crons differ.
  */
 import * as Result from "effect/Result"
-import { fail, InvalidExpression, Unsupported, type CronError } from "./errors.ts"
+import type { DayRule, DaysOfMonth, DaysOfWeek } from "./days.ts"
+import { fail, InvalidExpression, type CronError } from "./errors.ts"
 
 /**
  * The fields of a cron expression, by name, in the order of the six-field form.
@@ -13,7 +15,7 @@ import { fail, InvalidExpression, Unsupported, type CronError } from "./errors.t
 export type FieldName = "second" | "minute" | "hour" | "dayOfMonth" | "month" | "dayOfWeek"
 
 /**
- * An expression as data. A field is `null` when every value matches; otherwise its values, ascending.
+ * An Effect `Cron` value as data. A field is `null` when every value matches; otherwise its values, ascending.
  *
  * @since 0.1.0
  * @category models
@@ -27,8 +29,6 @@ export interface Fields {
   readonly dayOfWeek: ReadonlyArray<number> | null
   /** Whether day-of-month and day-of-week must both match. Cron itself takes either when both are restricted. */
   readonly and: boolean
-  /** Whether the hour is `*` or stepped: what decides about repeated hours when the zone's clock goes back. */
-  readonly everyHour: boolean
 }
 
 interface FieldRule {
@@ -38,20 +38,23 @@ interface FieldRule {
   readonly names?: ReadonlyArray<string>
 }
 
-const rules: ReadonlyArray<FieldRule> = [
-  { name: "second", min: 0, max: 59 },
-  { name: "minute", min: 0, max: 59 },
-  { name: "hour", min: 0, max: 23 },
-  { name: "dayOfMonth", min: 1, max: 31 },
-  {
-    name: "month",
-    min: 1,
-    max: 12,
-    names: ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
-  },
-  // 7 is Sunday too; it is folded onto 0 after ranges are spread out.
-  { name: "dayOfWeek", min: 0, max: 7, names: ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"] }
-]
+const secondRule: FieldRule = { name: "second", min: 0, max: 59 }
+const minuteRule: FieldRule = { name: "minute", min: 0, max: 59 }
+const hourRule: FieldRule = { name: "hour", min: 0, max: 23 }
+const dayOfMonthRule: FieldRule = { name: "dayOfMonth", min: 1, max: 31 }
+const monthRule: FieldRule = {
+  name: "month",
+  min: 1,
+  max: 12,
+  names: ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
+}
+// 7 is Sunday too; it is folded onto 0 after ranges are spread out.
+const dayOfWeekRule: FieldRule = {
+  name: "dayOfWeek",
+  min: 0,
+  max: 7,
+  names: ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
+}
 
 const nicknames: Readonly<Record<string, string>> = {
   "@yearly": "0 0 1 1 *",
@@ -63,56 +66,111 @@ const nicknames: Readonly<Record<string, string>> = {
   "@hourly": "0 * * * *"
 }
 
-const daysIn = [31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31]
-
-const notYet = "this version reads lists, ranges, steps and names; write the days out, or check the date in the handler"
-
-/** @internal */
-export const readFields = (input: string): Result.Result<Fields, CronError> => {
+/** The six fields of an expression as texts, a nickname written out. @internal */
+export const splitFields = (input: string): Result.Result<ReadonlyArray<string>, CronError> => {
   const text = input.trim()
-  const expanded = text.startsWith("@") ? nicknames[text.toLowerCase()] : text
-  if (expanded === undefined) return Result.fail(unknownNickname(input, text))
+  const expanded = text.startsWith("@") ? nicknames[text] : text
+  if (expanded === undefined) return invalid(input, "expression", text, aboutNickname(text))
   const parts = expanded.split(/\s+/)
-  if (parts.length !== 5 && parts.length !== 6) {
-    return invalid(
-      input,
-      "expression",
-      text,
-      `it has ${text === "" ? 0 : parts.length} fields; give 5 (minute hour day-of-month month day-of-week), 6 (with seconds first), or one of ${Object.keys(nicknames).join(" ")}`
-    )
-  }
-  const texts = parts.length === 5 ? ["0", ...parts] : parts
-  const values: Array<ReadonlyArray<number> | null> = []
-  for (let i = 0; i < rules.length; i++) {
-    const field = readField(input, texts[i]!, rules[i]!)
-    if (Result.isFailure(field)) return Result.fail(field.failure)
-    values.push(field.success)
-  }
-  const hour = texts[2]!
-  const fields: Fields = {
-    second: values[0]!,
-    minute: values[1]!,
-    hour: values[2]!,
-    dayOfMonth: values[3]!,
-    month: values[4]!,
-    dayOfWeek: values[5]!,
-    and: false,
-    everyHour: hour === "*" || hour.split(",").some((part) => part.includes("/"))
-  }
-  return neverDue(fields) === undefined
-    ? Result.succeed(fields)
-    : invalid(input, "dayOfMonth", texts[3]!, neverDue(fields)!)
+  if (parts.length === 5 || parts.length === 6) return Result.succeed(parts.length === 5 ? ["0", ...parts] : parts)
+  const count = text === "" ? 0 : parts.length
+  const year = count === 7 ? "; a year is no field here, give the job a start and an end" : ""
+  const nicks = Object.keys(nicknames).join(" ")
+  return invalid(
+    input,
+    "expression",
+    text,
+    `it has ${count} fields; give 5 (minute hour day-of-month month day-of-week), 6 (with seconds first), or one of ${nicks}${year}`
+  )
 }
 
-/** Why no date can match, or `undefined`. @internal */
-export const neverDue = (fields: Pick<Fields, "dayOfMonth" | "month" | "dayOfWeek" | "and">): string | undefined => {
-  const { dayOfMonth, month } = fields
-  if (dayOfMonth === null || (fields.dayOfWeek !== null && !fields.and)) return undefined
-  const first = dayOfMonth[0]!
-  const months = month ?? daysIn.map((_, i) => i + 1)
-  return months.some((m) => first <= daysIn[m - 1]!)
-    ? undefined
-    : `no month it names has a day ${first}, so it would never be due`
+const aboutNickname = (text: string): string => {
+  const lower = text.toLowerCase()
+  const [nickname = ""] = lower.split(/\s+/)
+  if (nickname === "@reboot") return "a start is not a time; use the option runOnInit"
+  if (nickname === "@every") return `use Cron.every("10 minutes"), which is aligned to the clock`
+  if (nicknames[lower] !== undefined) return `nicknames are written in lower case: ${lower}`
+  if (nicknames[nickname] !== undefined) return `a nickname stands alone; ${nickname} is "${nicknames[nickname]}"`
+  return `it is not a nickname; there are ${Object.keys(nicknames).join(" ")}`
+}
+
+/** What an expression names, field by field. @internal */
+export interface Expression {
+  readonly second: ReadonlySet<number>
+  readonly minute: ReadonlySet<number>
+  readonly hour: ReadonlySet<number>
+  readonly month: ReadonlySet<number>
+  readonly days: DayRule
+  /** Whether it names intervals (`*` or a step in second, minute or hour) and not fixed times. */
+  readonly interval: boolean
+}
+
+/** What the fields of stored data name. @internal */
+export const expressionIn = (
+  data: { readonly type: "expression"; readonly expression: string } | ({ readonly type: "fields" } & Fields)
+): Result.Result<Expression, CronError> =>
+  data.type === "expression" ? readExpression(data.expression) : Result.succeed(expressionOf(data))
+
+const readExpression = (input: string): Result.Result<Expression, CronError> =>
+  Result.gen(function* () {
+    const [second = "", minute = "", hour = "", dayOfMonth = "", month = "", dayOfWeek = ""] = yield* splitFields(input)
+    const and = dayOfWeek.startsWith("+")
+    const seconds = yield* readValues(input, second, secondRule)
+    const minutes = yield* readValues(input, minute, minuteRule)
+    const hours = yield* readValues(input, hour, hourRule)
+    const monthDays = yield* readDaysOfMonth(input, dayOfMonth)
+    const months = yield* readValues(input, month, monthRule)
+    const weekDays = yield* readDaysOfWeek(input, and ? dayOfWeek.slice(1) : dayOfWeek)
+    return {
+      second: seconds,
+      minute: minutes,
+      hour: hours,
+      month: months,
+      days: { dayOfMonth: monthDays, dayOfWeek: weekDays, and },
+      interval:
+        isInterval(second, seconds, secondRule) ||
+        isInterval(minute, minutes, minuteRule) ||
+        isInterval(hour, hours, hourRule)
+    }
+  })
+
+const all = (values: ReadonlyArray<number> | null, rule: FieldRule): ReadonlySet<number> =>
+  new Set(values ?? Array.from({ length: sizeOf(rule) }, (_, i) => rule.min + i))
+
+const expressionOf = ({ and, dayOfMonth, dayOfWeek, ...fields }: Fields): Expression => {
+  return {
+    second: all(fields.second, secondRule),
+    minute: all(fields.minute, minuteRule),
+    hour: all(fields.hour, hourRule),
+    month: all(fields.month, monthRule),
+    days: {
+      dayOfMonth:
+        dayOfMonth === null ? null : { bits: dayBits(dayOfMonth), fromLast: [], nearest: [], nearestFromLast: [] },
+      dayOfWeek: dayOfWeek === null ? null : { bits: weekdayBits(dayOfWeek), nth: [] },
+      and
+    },
+    interval: fields.second === null || fields.minute === null || fields.hour === null
+  }
+}
+
+/** How many values a field of time or the month has. @internal */
+export const fullSize = { second: 60, minute: 60, hour: 24, month: 12 } as const
+
+const sizeOf = (rule: FieldRule): number => rule.max - rule.min + 1
+
+const isInterval = (text: string, values: ReadonlySet<number>, rule: FieldRule): boolean =>
+  text.includes("*") || text.includes("/") || values.size === sizeOf(rule)
+
+const dayBits = (days: Iterable<number>): number => {
+  let bits = 0
+  for (const day of days) bits |= 1 << (day - 1)
+  return bits
+}
+
+const weekdayBits = (weekdays: Iterable<number>): number => {
+  let bits = 0
+  for (const weekday of weekdays) bits |= 1 << (weekday % 7)
+  return bits
 }
 
 const invalid = (
@@ -122,64 +180,92 @@ const invalid = (
   detail: string
 ): Result.Result<never, CronError> => Result.fail(fail(new InvalidExpression({ expression, field, value, detail })))
 
-const unknownNickname = (input: string, text: string): CronError => {
-  const nickname = text.toLowerCase()
-  const detail =
-    nickname === "@reboot"
-      ? "a start is not a time; use the option runOnInit"
-      : nickname.startsWith("@every")
-        ? `use Cron.every("10 minutes"), which is aligned to the clock`
-        : `it is not a nickname; there are ${Object.keys(nicknames).join(" ")}`
-  return fail(new InvalidExpression({ expression: input, field: "expression", value: text, detail }))
-}
-
-const readField = (
-  input: string,
-  text: string,
-  rule: FieldRule
-): Result.Result<ReadonlyArray<number> | null, CronError> => {
-  const day = rule.name === "dayOfMonth" || rule.name === "dayOfWeek"
-  if (text === "*" || (text === "?" && day)) return Result.succeed(null)
-  const special = specialIn(text, rule)
-  if (special !== undefined) {
-    return Result.fail(fail(new Unsupported({ feature: `${special} in "${input}"`, field: rule.name, detail: notYet })))
-  }
+const readValues = (input: string, text: string, rule: FieldRule): Result.Result<ReadonlySet<number>, CronError> => {
   const found = new Set<number>()
   for (const part of text.split(",")) {
     const refused = readPart(part, rule, found)
     if (refused !== undefined) return invalid(input, rule.name, text, refused)
   }
-  if (rule.name === "dayOfWeek" && found.delete(7)) found.add(0)
-  const size = rule.name === "dayOfWeek" ? 7 : rule.max - rule.min + 1
-  // A field that names every value is no restriction, but `1-31` in a day field still takes part in the rule that either
-  // day field may match; only `*/1` is `*` there too.
-  const every = found.size === size && (!day || text === "*/1")
-  return Result.succeed(every ? null : Array.from(found).toSorted((a, b) => a - b))
+  return Result.succeed(found)
 }
 
-const specialIn = (text: string, rule: FieldRule): string | undefined => {
-  const upper = text.toUpperCase()
-  if (upper.includes("#")) return "#"
-  if (upper.startsWith("+")) return "+"
-  if (rule.name === "dayOfMonth" && /^(LW|\d+W|W)$|^L(-\d+)?$|(^|,)(L|LW|\d+W)(,|$)/.test(upper)) {
-    return upper.includes("W") ? "W" : "L"
+/** `*` and `*\/1` restrict nothing; `1-31` does, which counts when the other day field is restricted as well. */
+const isUnrestricted = (text: string): boolean => text === "*" || text === "?" || text === "*/1"
+
+const readDaysOfMonth = (input: string, text: string): Result.Result<DaysOfMonth | null, CronError> => {
+  if (isUnrestricted(text)) return Result.succeed(null)
+  const found = new Set<number>()
+  const fromLast: Array<number> = []
+  const nearest: Array<number> = []
+  const nearestFromLast: Array<number> = []
+  for (const part of text.split(",")) {
+    const special = /^(?:L(?:-(\d+))?|(\d+))(W?)$/i.exec(part)
+    if (special === null || (special[2] !== undefined && special[3] === "")) {
+      const refused = readPart(part, dayOfMonthRule, found)
+      if (refused !== undefined) return invalid(input, "dayOfMonth", text, refused + aboutDays(part))
+      continue
+    }
+    const [, back, day, weekday] = special
+    if (day !== undefined) {
+      if (readValue(day, dayOfMonthRule) === undefined)
+        return invalid(input, "dayOfMonth", text, notAValue(day, dayOfMonthRule))
+      nearest.push(Number(day))
+      continue
+    }
+    const n = Number(back ?? 0)
+    if (back !== undefined && (n < 1 || n > 30))
+      return invalid(input, "dayOfMonth", text, `"${part}" counts back ${n} days; give 1 to 30`)
+    ;(weekday === "" ? fromLast : nearestFromLast).push(n)
   }
-  if (rule.name === "dayOfWeek" && /(^|,)(\d|SUN|MON|TUE|WED|THU|FRI|SAT)?L(,|$)/.test(upper)) return "L"
-  return undefined
+  return Result.succeed({ bits: dayBits(found), fromLast, nearest, nearestFromLast })
 }
+
+const aboutDays = (part: string): string =>
+  /[LW]/i.test(part)
+    ? "; L is the last day, L-3 three days before it, 15W the weekday nearest to the 15th, LW the last weekday, each on its own or in a list"
+    : part.startsWith("+")
+      ? "; + stands before the day-of-week field"
+      : ""
+
+const readDaysOfWeek = (input: string, text: string): Result.Result<DaysOfWeek | null, CronError> => {
+  if (isUnrestricted(text)) return Result.succeed(null)
+  const found = new Set<number>()
+  const nth: Array<{ readonly weekday: number; readonly n: number }> = []
+  for (const part of text.split(",")) {
+    const special = /^([^#L-]+)(?:#?(L)|#(\d+))$/i.exec(part)
+    const weekday = special === null ? undefined : readValue(special[1]!, dayOfWeekRule)
+    if (special === null || weekday === undefined) {
+      const refused = readPart(part, dayOfWeekRule, found)
+      if (refused !== undefined) return invalid(input, "dayOfWeek", text, refused + aboutWeekdays(part))
+      continue
+    }
+    const n = special[2] === undefined ? Number(special[3]) : -1
+    if (n === 0 || n > 5)
+      return invalid(input, "dayOfWeek", text, `"${part}" asks for number ${n} of its kind; a month has 1 to 5, or L`)
+    nth.push({ weekday: weekday % 7, n })
+  }
+  return Result.succeed({ bits: weekdayBits(found), nth })
+}
+
+const aboutWeekdays = (part: string): string =>
+  /[#L]/i.test(part)
+    ? "; FRI#2 is the second Friday of the month, FRI#L or 5L the last one, each on its own or in a list"
+    : part.includes("+")
+      ? "; + stands once, before the whole field"
+      : ""
 
 /** Adds the values of one list element; gives the reason when it cannot. */
 const readPart = (part: string, rule: FieldRule, found: Set<number>): string | undefined => {
   if (part === "") return "it has an empty element (a comma too many)"
   const [range, stepText, ...rest] = part.split("/")
   if (rest.length > 0 || range === undefined || range === "") return `"${part}" is not a value, a range or a step`
+  const last = rule.name === "dayOfWeek" ? 6 : rule.max
   let step = 1
   if (stepText !== undefined) {
     if (!/^\d+$/.test(stepText)) return `the step of "${part}" is not a number`
     step = Number(stepText)
     if (step === 0) return `the step of "${part}" is zero; use 1 or more`
-    const reach = rule.name === "dayOfWeek" ? 7 : rule.max - rule.min + 1
-    if (step > reach) {
+    if (step > last - rule.min + 1) {
       return `the step of "${part}" is longer than the field (${rule.min}-${rule.max}); for longer intervals use Cron.every`
     }
   }
@@ -187,7 +273,7 @@ const readPart = (part: string, rule: FieldRule, found: Set<number>): string | u
   let to: number
   if (range === "*") {
     from = rule.min
-    to = rule.name === "dayOfWeek" ? 6 : rule.max
+    to = last
   } else {
     const ends = range.split("-")
     const low = readValue(ends[0] ?? "", rule)
@@ -200,7 +286,7 @@ const readPart = (part: string, rule: FieldRule, found: Set<number>): string | u
       to = rule.name === "dayOfWeek" && ends[1]!.toUpperCase() === "SUN" && from > 0 ? 7 : high
       if (to < from) return `the range "${range}" runs backwards${backwardsHint(rule, from, to)}`
     } else {
-      to = stepText === undefined ? from : rule.name === "dayOfWeek" ? 6 : rule.max
+      to = stepText === undefined ? from : last
     }
   }
   for (let value = from; value <= to; value += step) found.add(value)

@@ -17,7 +17,7 @@ import { makeHub } from "./hub.ts"
 import type { Prepared } from "./prepared.ts"
 import { toRunRecord } from "./records.ts"
 import { type Entry, makeEntry, stopEntry } from "./registry.ts"
-import { describe } from "./schedule.ts"
+import { textOf } from "./schedule.ts"
 import type { JobInfo, RegisterOptions, Schedulable, Service } from "./scheduler.ts"
 import type { JobState, WaitingRun } from "./state.ts"
 import type { Store } from "./store.ts"
@@ -199,7 +199,7 @@ const toInfo = (core: Core, state: JobState): JobInfo => {
   const nextTime = nextSlots(core, state, 1)[0]
   return Object.freeze({
     id: definition.id,
-    schedule: describe(definition.schedule),
+    schedule: textOf(definition.schedule),
     timezone: definition.timezone,
     version: definition.version,
     enabled: state.enabled,

@@ -12,6 +12,7 @@ import type { StopReason } from "./run.ts"
 import { instantsFor } from "./schedule.ts"
 import { makeSlots, type Slots } from "./slots.ts"
 import type { JobState } from "./state.ts"
+import { makeZones } from "./zone.ts"
 
 /** A run of this process. @internal */
 export interface Running {
@@ -83,13 +84,14 @@ export const makeSlotsCache = (): {
   readonly forget: (jobId: string) => void
 } => {
   const cache = new Map<string, { readonly definition: Definition; readonly slots: Slots }>()
+  const zones = makeZones()
   return {
     read: (definition) => {
       const known = cache.get(definition.id)
       if (known !== undefined && (known.definition === definition || Equal.equals(known.definition, definition))) {
         return Result.succeed(known.slots)
       }
-      return Result.map(instantsFor(definition), (instants) => {
+      return Result.map(instantsFor(definition, zones), (instants) => {
         const slots = makeSlots(definition, instants)
         cache.set(definition.id, { definition, slots })
         return slots

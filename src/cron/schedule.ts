@@ -16,8 +16,10 @@ import {
   within
 } from "./engine.ts"
 import { type CronError, fail, InvalidExpression } from "./errors.ts"
-import { type Fields, neverDue, readFields } from "./fields.ts"
-import { makeZone, type Zone } from "./zone.ts"
+import { dataOf, dstOf } from "./effectCron.ts"
+import { expressionIn, type Fields } from "./fields.ts"
+import { patternOf } from "./walls.ts"
+import { makeZone, type Zone, type Zones } from "./zone.ts"
 
 /**
  * An interval, made by {@link every}.
@@ -72,12 +74,14 @@ const TypeId = "~effect-seams/Cron/Schedule"
  */
 export interface Schedule {
   readonly [TypeId]: typeof TypeId
-  /** What was read, as text: the expression, `every 10 minutes`, `at 2026-01-01T00:00:00.000Z`. */
+  /** What was read, as text: the expression, `every 10m`, `at 2026-01-01T00:00:00.000Z`. */
   readonly description: string
   /** The zone its wall-clock fields are read in. */
   readonly timezone: string
   readonly data: ScheduleData
   readonly dst: DstRules
+  /** Whether the zone's offset never changes (UTC, `+05:30`), or plays no part (`every`, `at`). */
+  readonly fixedOffset: boolean
   /** The first due instant after the given one. */
   readonly next: (after: DateTime.DateTime.Input) => Option.Option<DateTime.Utc>
   /** The last due instant before the given one. */
@@ -117,18 +121,22 @@ export const every = (duration: Duration.Input): Every => ({ _tag: "effect-seams
 export const at = (instant: DateTime.DateTime.Input): At => ({ _tag: "effect-seams/Cron/At", instant })
 
 /**
- * Reads a schedule. Fails with `InvalidExpression` or `Unsupported`, naming the field.
+ * Reads a schedule. Fails with `InvalidExpression`, naming the field.
  *
  * **Details**
  *
  * Fields: minute 0-59, hour 0-23, day of month 1-31, month 1-12 or JAN-DEC, day of week 0-7 or SUN-SAT (0 and 7 are
  * Sunday), and with six fields the second 0-59 in front. Each is `*`, a value, a range `1-5`, a step `*\/15` or `10-50/20`
- * (`5/15` means from 5 on), or a list of those; `?` is `*` in the two day fields. When both day fields are restricted
- * either may match; a stepped star counts as a restriction. `@yearly @annually @monthly @weekly @daily @midnight @hourly`
- * are the usual five-field expressions.
+ * (`5/15` means from 5 on), or a list of those; `?` is `*` in the two day fields. Day of month also takes `L` (the last day), `L-3`
+ * (three days before it), `15W` (the weekday nearest to the 15th, within the month), `LW`, `L-3W`; day of week takes `FRI#2` (the
+ * second Friday), `FRI#L` or `5L` (the last one). When both day fields are restricted either may match, and both must with a `+`
+ * before the day of week; a stepped star counts as a restriction. `@yearly @annually @monthly @weekly @daily @midnight @hourly` are
+ * the usual five-field expressions.
  *
- * Refused: reversed ranges, zero steps, dates that never come (`0 0 30 2 *`), unknown zones. `L`, `W`, `#` are
- * `Unsupported` in this version.
+ * Refused: reversed ranges, zero steps, dates that never come (`0 0 30 2 *`), unknown zones.
+ *
+ * The rules are those of the Open Cron Pattern Specification, OCPS 1.0 to 1.4 (https://github.com/open-source-cron/ocps), without
+ * its year field.
  *
  * @since 0.1.0
  * @category schedules
@@ -222,9 +230,6 @@ const readInput = (
   })
 }
 
-const values = (set: ReadonlySet<number>): ReadonlyArray<number> | null =>
-  set.size === 0 ? null : Array.from(set).toSorted((a, b) => a - b)
-
 const readCron = (
   cron: EffectCron.Cron,
   options: ScheduleOptions | undefined
@@ -241,27 +246,13 @@ const readCron = (
       )
     )
   }
-  // The type hides `and`, the value's JSON form shows it.
-  const json: unknown = cron.toJSON()
-  const data: ScheduleData = {
-    type: "fields",
-    second: values(cron.seconds),
-    minute: values(cron.minutes),
-    hour: values(cron.hours),
-    dayOfMonth: values(cron.days),
-    month: values(cron.months),
-    dayOfWeek: values(cron.weekdays),
-    and: Predicate.hasProperty(json, "and") && json.and === true,
-    everyHour: cron.hours.size === 0
-  }
-  const passes = { earlier: "first", later: "second", both: "both" } as const
-  const dst = defaultDst({ gap: options?.dst?.gap, overlap: options?.dst?.overlap ?? passes[cron.onDstOverlap] })
-  return Result.succeed({ data, timezone, dst })
+  const dst = defaultDst({ gap: options?.dst?.gap, overlap: options?.dst?.overlap ?? dstOf(cron) })
+  return Result.succeed({ data: dataOf(cron), timezone, dst })
 }
 
 /** Makes a schedule of stored data. @internal */
 export const build = (data: ScheduleData, timezone: string, dst: DstRules): Result.Result<Schedule, CronError> => {
-  const zone = zoneOf(data, timezone)
+  const zone = zoneOf(data, timezone, makeZone)
   if (Result.isFailure(zone)) return Result.fail(zone.failure)
   return Result.map(instantsOf(data, zone.success, dst), (instants): Schedule => {
     const take = (count: number, from: DateTime.DateTime.Input) => {
@@ -277,10 +268,11 @@ export const build = (data: ScheduleData, timezone: string, dst: DstRules): Resu
     }
     return {
       [TypeId]: TypeId,
-      description: describe(data),
+      description: textOf(data),
       timezone: zone.success.id,
       data,
       dst,
+      fixedOffset: zone.success.fixed || data.type === "every" || data.type === "at",
       next: (after) => toUtc(instants.after(toMillis(after))),
       previous: (before) => toUtc(instants.before(toMillis(before))),
       take
@@ -289,15 +281,18 @@ export const build = (data: ScheduleData, timezone: string, dst: DstRules): Resu
 }
 
 /** The instants of stored data, bounded by start and end. @internal */
-export const instantsFor = (stored: {
-  readonly schedule: ScheduleData
-  readonly timezone: string
-  readonly dst: DstRules
-  readonly start: number | null
-  readonly end: number | null
-}): Result.Result<Instants, CronError> =>
+export const instantsFor = (
+  stored: {
+    readonly schedule: ScheduleData
+    readonly timezone: string
+    readonly dst: DstRules
+    readonly start: number | null
+    readonly end: number | null
+  },
+  zones: Zones
+): Result.Result<Instants, CronError> =>
   Result.gen(function* () {
-    const zone = yield* zoneOf(stored.schedule, stored.timezone)
+    const zone = yield* zoneOf(stored.schedule, stored.timezone, zones)
     return within(yield* instantsOf(stored.schedule, zone, stored.dst), stored.start, stored.end)
   })
 
@@ -306,10 +301,10 @@ const defaultDst = (dst: Dst | undefined): DstRules => ({
   overlap: dst?.overlap ?? "auto"
 })
 
-const zoneOf = (data: ScheduleData, timezone: string): Result.Result<Zone, CronError> =>
-  Result.fromOption(makeZone(timezone), () =>
+const zoneOf = (data: ScheduleData, timezone: string, zones: Zones): Result.Result<Zone, CronError> =>
+  Result.fromOption(zones(timezone), () =>
     invalid(
-      describe(data),
+      textOf(data),
       "timezone",
       timezone,
       `it is not a zone of this runtime; use an IANA name such as "Europe/Berlin", or an offset such as "+05:30"`
@@ -323,18 +318,21 @@ const instantsOf = (data: ScheduleData, zone: Zone, dst: DstRules): Result.Resul
     case "at":
       return Result.succeed(atInstant(data.at))
     case "expression":
-      return Result.map(readFields(data.expression), (fields) => expressionInstants(fields, zone, dst))
-    case "fields": {
-      const never = neverDue(data)
-      return never === undefined
-        ? Result.succeed(expressionInstants(data, zone, dst))
-        : Result.fail(invalid(describe(data), "dayOfMonth", String(data.dayOfMonth), never))
-    }
+    case "fields":
+      return Result.flatMap(expressionIn(data), (expression) => {
+        const pattern = patternOf(expression)
+        if (pattern !== undefined) return Result.succeed(expressionInstants(pattern, zone, dst))
+        const text = textOf(data)
+        const [dayOfMonth = ""] = text.split(/\s+/).slice(-3)
+        return Result.fail(
+          invalid(text, "dayOfMonth", dayOfMonth, "no date of any year matches, so it would never be due")
+        )
+      })
   }
 }
 
-/** A schedule in words. @internal */
-export const describe = (data: ScheduleData): string => {
+/** A schedule as text: what was read. @internal */
+export const textOf = (data: ScheduleData): string => {
   switch (data.type) {
     case "every":
       return `every ${Duration.format(Duration.millis(data.millis))}`
@@ -350,7 +348,8 @@ export const describe = (data: ScheduleData): string => {
 }
 
 // An input that is not a date (an invalid Date object) is a defect of the caller, like any wrong argument.
-const toMillis = (input: DateTime.DateTime.Input): number => DateTime.toEpochMillis(DateTime.makeUnsafe(input))
+const toMillis = (input: DateTime.DateTime.Input): number =>
+  typeof input === "number" && Math.abs(input) <= 8.64e15 ? input : DateTime.toEpochMillis(DateTime.makeUnsafe(input))
 
 const toUtc = (millis: number | undefined): Option.Option<DateTime.Utc> =>
   Option.map(Option.fromUndefinedOr(millis), (due) => DateTime.makeUnsafe(due))

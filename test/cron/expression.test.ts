@@ -77,7 +77,7 @@ describe("an expression", () => {
     ["@weekly", "2026-01-01T00:00:00Z", ["2026-01-04T00:00:00Z"]],
     ["@monthly", "2026-01-01T00:00:00Z", ["2026-02-01T00:00:00Z"]],
     ["@yearly", "2026-01-01T00:00:00Z", ["2027-01-01T00:00:00Z"]],
-    ["@Annually", "2026-06-01T00:00:00Z", ["2027-01-01T00:00:00Z"]]
+    ["@annually", "2026-06-01T00:00:00Z", ["2027-01-01T00:00:00Z"]]
   ]
   for (const [expression, from, expected] of rows) {
     it(`${expression} from ${from}`, () => {
@@ -94,7 +94,7 @@ describe("an expression", () => {
   const bad: ReadonlyArray<readonly [string, string, RegExp]> = [
     ["", "expression", /0 fields/],
     ["* * * *", "expression", /4 fields/],
-    ["* * * * * * *", "expression", /7 fields/],
+    ["* * * * * * *", "expression", /7 fields.*a start and an end/],
     ["60 * * * *", "minute", /not within 0-59/],
     ["-1 * * * *", "minute", /not within/],
     ["1.5 * * * *", "minute", /not within/],
@@ -113,6 +113,22 @@ describe("an expression", () => {
     ["0 0 0 * *", "dayOfMonth", /not within 1-31/],
     ["0 0 32 * *", "dayOfMonth", /not within 1-31/],
     ["0 0 30 2 *", "dayOfMonth", /never be due/],
+    ["0 0 L-30 2 *", "dayOfMonth", /never be due/],
+    ["0 0 31W 4 *", "dayOfMonth", /never be due/],
+    ["0 0 31 * +MON#1", "dayOfMonth", /never be due/],
+    ["0 0 L-0 * *", "dayOfMonth", /counts back 0 days; give 1 to 30/],
+    ["0 0 L-31 * *", "dayOfMonth", /counts back 31 days/],
+    ["0 0 1-15W * *", "dayOfMonth", /W.*on its own or in a list/],
+    ["0 0 W * *", "dayOfMonth", /on its own or in a list/],
+    ["0 0 32W * *", "dayOfMonth", /not within 1-31/],
+    ["0 0 L/2 * *", "dayOfMonth", /on its own or in a list/],
+    ["0 0 +1 * MON", "dayOfMonth", /\+ stands before the day-of-week field/],
+    ["0 0 * * L", "dayOfWeek", /5L the last one/],
+    ["0 0 * * FRI#0", "dayOfWeek", /number 0/],
+    ["0 0 * * FRI#6", "dayOfWeek", /a month has 1 to 5/],
+    ["0 0 * * MON-FRI#2", "dayOfWeek", /on its own or in a list/],
+    ["0 0 * * 8#1", "dayOfWeek", /not within 0-7/],
+    ["0 0 1 * MON,+TUE", "dayOfWeek", /before the whole field/],
     ["0 0 31 4,6,9,11 *", "dayOfMonth", /never be due/],
     ["0 0 1 0 *", "month", /not within 1-12 or JAN-DEC/],
     ["0 0 1 FOO *", "month", /not within/],
@@ -121,7 +137,9 @@ describe("an expression", () => {
     ["0 0 * * MAN", "dayOfWeek", /not within/],
     ["@reboot", "expression", /runOnInit/],
     ["@every 5m", "expression", /Cron\.every/],
-    ["@never", "expression", /nickname/]
+    ["@never", "expression", /nickname/],
+    ["@Daily", "expression", /lower case: @daily/],
+    ["@daily 0 0 * * *", "expression", /stands alone/]
   ]
   for (const [expression, field, message] of bad) {
     it(`"${expression}" is refused at ${field}`, () => {
@@ -131,27 +149,6 @@ describe("an expression", () => {
       assert.match(error.message, message)
       assert.isFalse(error.isRetryable)
       assert.isTrue(Result.isFailure(Cron.validate(expression)))
-    })
-  }
-
-  const unsupported: ReadonlyArray<readonly [string, string, string]> = [
-    ["0 0 L * *", "dayOfMonth", "L"],
-    ["0 0 L-3 * *", "dayOfMonth", "L"],
-    ["0 0 1,L * *", "dayOfMonth", "L"],
-    ["0 0 15W * *", "dayOfMonth", "W"],
-    ["0 0 LW * *", "dayOfMonth", "W"],
-    ["0 0 * * 5L", "dayOfWeek", "L"],
-    ["0 0 * * FRIL", "dayOfWeek", "L"],
-    ["0 0 * * L", "dayOfWeek", "L"],
-    ["0 0 * * 1#2", "dayOfWeek", "#"],
-    ["0 0 13 * +5", "dayOfWeek", "+"]
-  ]
-  for (const [expression, field, feature] of unsupported) {
-    it(`"${expression}" is Unsupported, and not misread`, () => {
-      const { reason } = refused(expression)
-      assert.strictEqual(reason._tag, "Unsupported")
-      assert.strictEqual((reason as Cron.Unsupported).field, field)
-      assert.isTrue((reason as Cron.Unsupported).feature.startsWith(feature))
     })
   }
 
@@ -246,6 +243,65 @@ describe("other schedules", () => {
     assert.strictEqual((refused(never).reason as Cron.InvalidExpression).field, "dayOfMonth")
   })
 
+  describe("become an Effect Cron", () => {
+    const converted = (
+      input: Cron.ScheduleInput,
+      options?: Cron.ScheduleOptions,
+      clockChanges?: "effect"
+    ): Result.Result<EffectCron.Cron, Cron.CronError> => Cron.toEffectCron(read(input, options), { clockChanges })
+
+    for (const expression of [
+      "*/20 9-17 * * 1-5",
+      "15 30 4 1,15 */3 *",
+      "0 0 13 * 5",
+      "0 0 13 * +5",
+      "0 0 29 2 *",
+      "@hourly"
+    ]) {
+      it(`${expression}: with the same instants`, () => {
+        for (const timezone of ["UTC", "+05:30"]) {
+          const cron = Result.getOrThrow(converted(expression, { timezone }))
+          const found: Array<string> = []
+          for (const date of EffectCron.sequence(cron, "2026-01-01T00:00:00Z")) {
+            found.push(date.toISOString())
+            if (found.length === 20) break
+          }
+          assert.deepStrictEqual(found, iso(read(expression, { timezone }).take(20, "2026-01-01T00:00:00Z")))
+        }
+      })
+    }
+
+    it("and come back as they were", () => {
+      const cron = EffectCron.parseUnsafe("0 30 9 1-7 * MON", "Europe/Berlin", { onDstOverlap: "both" })
+      assert.isTrue(EffectCron.equals(Result.getOrThrow(converted(cron, undefined, "effect")), cron))
+    })
+
+    const refusals: ReadonlyArray<readonly [Cron.ScheduleInput, string]> = [
+      ["0 0 L * *", "dayOfMonth"],
+      ["0 0 15W * *", "dayOfMonth"],
+      ["0 0 * * FRI#2", "dayOfMonth"],
+      [Cron.every("10 minutes"), "every"],
+      [Cron.at("2026-01-01T00:00:00Z"), "at"]
+    ]
+    for (const [input, field] of refusals) {
+      it(`not ${JSON.stringify(input)}`, () => {
+        const result = converted(input)
+        if (Result.isSuccess(result)) return assert.fail("it was converted")
+        assert.strictEqual(result.failure.reason._tag, "Unsupported")
+        assert.strictEqual((result.failure.reason as Cron.Unsupported).field, field)
+      })
+    }
+
+    it("in a zone whose clock changes only when Effect's own rules will do", () => {
+      const refusal = converted("30 2 * * *", { timezone: "Europe/Berlin" })
+      if (Result.isSuccess(refusal)) return assert.fail("it was converted")
+      assert.match(refusal.failure.message, /clockChanges/)
+      const cron = Result.getOrThrow(converted("30 2 * * *", { timezone: "Europe/Berlin" }, "effect"))
+      // What differs: Effect is due half an hour behind the gap.
+      assert.strictEqual(EffectCron.next(cron, "2026-03-28T12:00:00Z").toISOString(), "2026-03-29T01:30:00.000Z")
+    })
+  })
+
   it("what parse gave can be given again, in another zone too", () => {
     const berlin = read("0 9 * * *", { timezone: "Europe/Berlin" })
     assert.deepStrictEqual(read(berlin).take(3, 0), berlin.take(3, 0))
@@ -263,6 +319,35 @@ describe("other schedules", () => {
       ])
       const error = yield* Effect.flip(Cron.next("nonsense", 1))
       assert.strictEqual(error.reason._tag, "InvalidExpression")
+    })
+  )
+})
+
+describe("in English", () => {
+  const rows: ReadonlyArray<readonly [Cron.ScheduleInput, string]> = [
+    ["0 9 * * 1-5", "At 09:00, Monday through Friday"],
+    ["@daily", "At 00:00"],
+    ["*/15 * * * * *", "Every 15 seconds"],
+    ["0 0 L * *", "At 00:00, on the last day of the month"],
+    ["0 0 * * FRI#L", "At 00:00, on the last Friday of the month"],
+    ["0 12 1 * +MON", "At 12:00, on day 1 of the month, only on Monday"],
+    ["0 12 1 * MON", "At 12:00, on day 1 of the month, and on Monday"],
+    [EffectCron.parseUnsafe("0 9 * * MON", "UTC"), "At 09:00, only on Monday"],
+    [Cron.every("10 minutes"), "Every 10 minutes"],
+    [Cron.every(90_001), "Every 1 minute 30 seconds 1 millisecond"],
+    [Cron.at("2026-01-01T00:00:00Z"), "Once, at 2026-01-01T00:00:00.000Z"]
+  ]
+  for (const [input, words] of rows) {
+    it.effect(words, () => Effect.map(Cron.describe(input), (found) => assert.strictEqual(found, words)))
+  }
+
+  it.effect("with the zone; refused where there are no words", () =>
+    Effect.gen(function* () {
+      assert.strictEqual(yield* Cron.describe("0 9 * * *", { timezone: "Europe/Berlin" }), "At 09:00 (Europe/Berlin)")
+      const wordless = yield* Effect.flip(Cron.describe("0 0 15W,LW * *"))
+      assert.strictEqual(wordless.reason._tag, "Unsupported")
+      const broken = yield* Effect.flip(Cron.describe("0 0 30 2 *"))
+      assert.strictEqual(broken.reason._tag, "InvalidExpression")
     })
   )
 })
