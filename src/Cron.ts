@@ -74,13 +74,23 @@ export type {
   Unscheduled
 } from "./cron/events.ts"
 export type { FieldName, Fields } from "./cron/fields.ts"
-export { type ErrorOf, type Job, job, RunFailed, type SuccessOf, type TriggerOf } from "./cron/job.ts"
+export { type ErrorOf, type Job, job, type SuccessOf, type TriggerOf } from "./cron/job.ts"
+export { type KvLayerOptions, layerKv, layerKvWith } from "./cron/layerKv.ts"
+export { type KvStoreOptions, makeKvStore } from "./cron/kvStore.ts"
 export { make } from "./cron/make.ts"
 export type { Misfire, OnCrash, Overlap, Retry } from "./cron/policies.ts"
 export type { Prepared } from "./cron/prepared.ts"
 export { layerProcess, makeProcessStore, type ProcessStoreOptions } from "./cron/processStore.ts"
 export { presets } from "./cron/presets.ts"
-export { CurrentRun, type Outcome, type Run, type RunKind, type RunRecord, type StopReason } from "./cron/run.ts"
+export {
+  CurrentRun,
+  type Outcome,
+  type Run,
+  RunFailed,
+  type RunKind,
+  type RunRecord,
+  type StopReason
+} from "./cron/run.ts"
 export {
   type At,
   at,

@@ -13,6 +13,7 @@ import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { background } from "../internal/background.ts"
+import type { Step } from "../kv/op.ts"
 import type { HealthRegistry, PartHandle } from "../internal/health.ts"
 import { Draft, type DraftContext, type RunResult } from "./draft.ts"
 import { type CronError, fail, Unavailable, UnknownJob } from "./errors.ts"
@@ -23,6 +24,7 @@ import { type Entry, followState, makeSlotsCache, noSlots, type Running, stopEnt
 import { CurrentRun, type RunRecord } from "./run.ts"
 import { executeRun } from "./runner.ts"
 import type { ActiveRun, JobState, RecordData } from "./state.ts"
+import type { Host } from "./host.ts"
 import type { Modification, Store } from "./store.ts"
 import { countRun } from "./telemetry.ts"
 import { makeTimer, type Timer } from "./timer.ts"
@@ -30,6 +32,7 @@ import { makeTimer, type Timer } from "./timer.ts"
 /** @internal */
 export interface Core {
   readonly entries: Map<string, Entry>
+  readonly host: Host
   readonly timer: Timer
   readonly slots: ReturnType<typeof makeSlotsCache>
   /** Changes a stored job and does what follows from it. `UnknownJob` when there is none. */
@@ -73,6 +76,7 @@ export const makeCore = (
   const slots = makeSlotsCache()
   const waiters = new Map<string, Answers>()
   const { lease, shared } = store.capabilities
+  const host: Host = { capabilities: store.capabilities, joins: store.joins, marks: store.marks }
   const clock = { offset: 0 }
   const storeNow = Effect.map(Clock.currentTimeMillis, (now) => now + clock.offset)
 
@@ -99,7 +103,7 @@ export const makeCore = (
           const answer = change(draft, now)
           const next = draft.close()
           const done = { answer, draft, state: next ?? draft.state, wakeAt: draft.wakeAt() }
-          return { result: { now, done }, state: next, records: draft.records }
+          return { result: { now, done }, state: next, records: draft.records, steps: draft.steps }
         },
         runner
       )
@@ -161,11 +165,11 @@ export const makeCore = (
     state: JobState
   ): Effect.fn.Return<void> {
     const jobId = state.definition.id
-    const finish = (result: RunResult) => finishRun(jobId, claim, result)
+    const finish = finishRun(jobId, claim)
     if (entry === undefined) {
       // The handler went away between the claim and now.
       const endedAt = yield* storeNow
-      return yield* Effect.ignore(finish({ outcome: "Cancelled", reason: "closed", error: null, endedAt }))
+      return yield* Effect.ignore(finish({ outcome: "Cancelled", reason: "closed", error: null, endedAt }, []))
     }
     const running: Running = { token: claim.token, fiber: undefined, reason: undefined, ended: false }
     entry.running.set(claim.token, running)
@@ -191,11 +195,12 @@ export const makeCore = (
           ),
           (held) => held ?? "lost"
         ),
-      finish: (result) => {
+      finish: (result, steps) => {
         running.ended = true
-        return finish(result)
+        return finish(result, steps)
       },
-      publish: hub.publish
+      publish: hub.publish,
+      host
     }).pipe(
       Effect.ensuring(Effect.sync(() => entry.running.delete(claim.token))),
       // Whoever triggered the run, it belongs to the scheduler.
@@ -204,29 +209,46 @@ export const makeCore = (
     running.fiber = yield* Effect.forkDetach(program, { uninterruptible: true })
   })
 
-  /** Records the end of a run. Where the claim is gone the store refuses, and only this process tells of it. */
-  const finishRun = Effect.fnUntraced(function* (jobId: string, claim: ActiveRun, result: RunResult) {
-    // A run that lost its lease has nothing to record, and the store may well be out of reach.
-    const known =
-      result.reason === "leaseLost"
-        ? { recorded: false }
-        : yield* commitOn(
-            jobId,
-            (state) => state,
-            (draft) => ({ recorded: draft.finish(claim.token, result) !== undefined })
-          )
-    if (known?.recorded === true) return
-    const record = makeRecord(
-      jobId,
-      claim,
-      claim,
-      // Where the job is gone there is nobody to contradict the result.
-      known === undefined ? result : { outcome: "Cancelled", reason: "leaseLost", error: null, endedAt: result.endedAt }
-    )
-    const event = endedEvent(record)
-    if (event !== undefined) hub.publish(event)
-    yield* known === undefined ? tell(record) : countRun(jobId, record.outcome)
-  })
+  /**
+   * Records the end of a run. Where the claim is gone the store refuses, and only this process tells of it. May be called again
+   * when it failed: an answer that was lost is looked up.
+   */
+  const finishRun = (jobId: string, claim: ActiveRun) => {
+    let unanswered = false
+    return Effect.fnUntraced(function* (result: RunResult, steps: ReadonlyArray<Step>) {
+      // A run that lost its lease has nothing to record, and the store may well be out of reach.
+      const known =
+        result.reason === "leaseLost"
+          ? { recorded: false }
+          : yield* commitOn(
+              jobId,
+              (state) => state,
+              (draft) => ({ recorded: draft.finish(claim.token, result, steps) !== undefined })
+            ).pipe(Effect.tapError(() => Effect.sync(() => (unanswered = true))))
+      if (known?.recorded === true) return
+      if (known !== undefined && unanswered) {
+        const records = yield* store.history(jobId, 100)
+        const mine = records.find((record) => record.id === claim.id && record.token === claim.token)
+        if (mine !== undefined) {
+          const event = endedEvent(mine)
+          if (event !== undefined) hub.publish(event)
+          return yield* tell(mine)
+        }
+      }
+      const record = makeRecord(
+        jobId,
+        claim,
+        claim,
+        // Where the job is gone there is nobody to contradict the result.
+        known === undefined
+          ? result
+          : { outcome: "Cancelled", reason: "leaseLost", error: null, endedAt: result.endedAt }
+      )
+      const event = endedEvent(record)
+      if (event !== undefined) hub.publish(event)
+      yield* known === undefined ? tell(record) : countRun(jobId, record.outcome)
+    })
+  }
 
   const parts: { timer: PartHandle | undefined } = { timer: undefined }
 
@@ -307,7 +329,20 @@ export const makeCore = (
     yield* Effect.forEach(records, answer, { discard: true })
   })
 
-  const follow = (jobId: string) => Effect.andThen(advance(jobId), answerFromHistory(jobId))
+  /** Looks at a job that somebody else changed; without asking the store when the new state needs nothing of this process. */
+  const follow = Effect.fnUntraced(function* (jobId: string, state?: JobState | undefined) {
+    if (state === undefined) {
+      yield* advance(jobId)
+    } else if (entries.has(jobId)) {
+      const now = yield* storeNow
+      const draft = new Draft(state, contextFor(state, now))
+      draft.advance()
+      yield* draft.close() === undefined
+        ? apply(jobId, now, { answer: undefined, draft, state, wakeAt: draft.wakeAt() })
+        : advance(jobId)
+    }
+    yield* answerFromHistory(jobId)
+  })
 
   const start = Effect.gen(function* () {
     yield* background("cron timer", health, (part) => {
@@ -320,8 +355,10 @@ export const makeCore = (
         yield* part.up
         yield* Stream.runForEach(store.changes(runner), (change) =>
           change._tag === "Changed"
-            ? follow(change.jobId)
-            : Effect.forEach(new Set([...entries.keys(), ...waiters.keys()]), follow, { discard: true })
+            ? follow(change.jobId, change.state)
+            : Effect.forEach(new Set([...entries.keys(), ...waiters.keys()]), (jobId) => follow(jobId), {
+                discard: true
+              })
         )
       })
     )
@@ -348,7 +385,7 @@ export const makeCore = (
     hub.close()
   })
 
-  return { entries, timer, slots, commit, commitOn, remove, awaitRecord, start, stop }
+  return { entries, host, timer, slots, commit, commitOn, remove, awaitRecord, start, stop }
 }
 
 interface Done<A> {

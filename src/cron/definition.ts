@@ -3,6 +3,7 @@ import type * as Duration from "effect/Duration"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Schema from "effect/Schema"
+import { utf8Length } from "../kv/value.ts"
 import { describeInput, durationMillis } from "../internal/durationMillis.ts"
 import type { Dst, DstRules } from "./engine.ts"
 import { type CronError, fail, InvalidDefinition } from "./errors.ts"
@@ -57,7 +58,7 @@ export interface JobOptions<E = unknown> {
   readonly version?: number | undefined
   /** Default `"retry"`. */
   readonly onCrash?: OnCrash | undefined
-  /** Shown in the list and given to each run. */
+  /** Shown in the list and given to each run. At most 4 KB of JSON. */
   readonly metadata?: Readonly<Record<string, Schema.Json>> | undefined
   /**
    * How long closing the job's layer, or the scheduler, lets its runs go on before it interrupts them. Default 0.
@@ -113,6 +114,7 @@ export interface Local {
 }
 
 const maxCatchUp = 1_000
+const maxMetadata = 4_096
 
 /** A copy that nobody can change: what is stored is out of the caller's reach. */
 const frozen = <A extends Schema.Json | Readonly<Record<string, Schema.Json>>>(value: A): A => {
@@ -173,6 +175,13 @@ export const define = <E>(
     const timeout = yield* duration("timeout", options.timeout, 0)
     if (options.timeout !== undefined && timeout === 0) yield* invalid("timeout", "give a duration above zero")
     const max = Number.MAX_SAFE_INTEGER
+    const metadata = frozen(options.metadata ?? {})
+    if (utf8Length(JSON.stringify(metadata)) > maxMetadata) {
+      yield* invalid(
+        "metadata",
+        `it takes more than ${maxMetadata} bytes of JSON, and is stored with each change of the job`
+      )
+    }
     const definition: Definition = {
       id,
       version: yield* count("version", options.version, 0, 0, max),
@@ -192,7 +201,7 @@ export const define = <E>(
       end,
       maxRuns: options.maxRuns === undefined ? null : yield* count("maxRuns", options.maxRuns, 1, 1, max),
       onCrash: yield* oneOf("onCrash", options.onCrash ?? "retry", ["retry", "abandon"]),
-      metadata: frozen(options.metadata ?? {})
+      metadata
     }
     const local: Local = {
       runOnInit: options.runOnInit ?? false,

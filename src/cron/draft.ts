@@ -3,9 +3,10 @@
  * methods, and closed into what is to be stored, started, told and interrupted. Pure: a store may ask several times.
  */
 import * as DateTime from "effect/DateTime"
+import type { Step } from "../kv/op.ts"
 import type { Definition } from "./definition.ts"
 import type { Event } from "./events.ts"
-import { endedEvent, makeRecord, makeRun } from "./records.ts"
+import { endedEvent, makeRecord, makeRun, slotRunId } from "./records.ts"
 import type { RunKind, StopReason } from "./run.ts"
 import type { Slots } from "./slots.ts"
 import type { ActiveRun, JobState, RecordData, WaitingRun } from "./state.ts"
@@ -13,7 +14,10 @@ import type { ActiveRun, JobState, RecordData, WaitingRun } from "./state.ts"
 // A run that kills its process each time must not do so for ever.
 const maxLost = 10
 
-const mostWaiting = 1_000
+// The state of a job stays small: see stateCodec.ts.
+const mostSlotsWaiting = 1_000
+const mostOthersWaiting = 500
+const mostActive = 200
 
 /** Runs that go one after the other, whatever the overlap policy. */
 const inOrder = (kind: RunKind): boolean => kind === "misfire" || kind === "backfill"
@@ -39,6 +43,8 @@ export class Draft {
   readonly starts: Array<ActiveRun> = []
   readonly events: Array<Event> = []
   readonly records: Array<RecordData> = []
+  /** Messages that are committed with the state. */
+  readonly steps: Array<Step> = []
   state: JobState
   readonly #opened: JobState
   readonly #context: DraftContext
@@ -71,9 +77,9 @@ export class Draft {
   accept(run: WaitingRun): void {
     const { active, definition, waiting } = this.state
     const { overlap } = definition
-    if (!this.#context.canStart) return this.room() > 0 ? this.#wait(run) : this.skip(run, "queueFull")
+    if (!this.#context.canStart) return this.#wait(run)
     if (active.length === 0 && waiting.length === 0) return this.#start(run)
-    if (overlap === "allow") return this.#start(run)
+    if (overlap === "allow") return active.length < mostActive ? this.#start(run) : this.skip(run, "queueFull")
     if (overlap === "skip") return this.skip(run, "overlap")
     if (overlap === "cancelRunning") {
       for (const dropped of waiting) if (!inOrder(dropped.kind)) this.skip(dropped, "overlap")
@@ -88,9 +94,10 @@ export class Draft {
     this.skip(run, "queueFull")
   }
 
-  /** How many more runs may wait: the state of a job stays small. */
-  room(): number {
-    return Math.max(0, mostWaiting - this.state.waiting.length)
+  /** How many more runs of slots, or of others, may wait. */
+  room(slots: boolean): number {
+    const waiting = this.state.waiting.filter((run) => ofSlot(run.kind) === slots).length
+    return Math.max(0, (slots ? mostSlotsWaiting : mostOthersWaiting) - waiting)
   }
 
   /** Takes runs on that go one after the other, before anything else waits for their end. */
@@ -135,9 +142,10 @@ export class Draft {
   }
 
   /** Ends a run under its token, and starts what waited for it. `undefined`: the claim was lost, nothing is recorded. */
-  finish(token: number, result: RunResult): RecordData | undefined {
+  finish(token: number, result: RunResult, steps: ReadonlyArray<Step>): RecordData | undefined {
     const run = this.held(token)
     if (run === undefined) return undefined
+    this.steps.push(...steps)
     const record = this.#end(run, run.attempt, result)
     this.advance()
     return record
@@ -204,9 +212,11 @@ export class Draft {
     let caughtUp: ReadonlyArray<number> = []
     if (lastMissed !== undefined) {
       const oldest = Math.max(first, now - misfire.within)
-      const room = definition.maxRuns === null ? misfire.limit : definition.maxRuns - this.state.runs - (onTime ? 1 : 0)
+      const left = definition.maxRuns === null ? misfire.limit : definition.maxRuns - this.state.runs - (onTime ? 1 : 0)
       if (misfire.policy === "all") {
-        caughtUp = room > 0 ? slots.latest(oldest, lastMissed, Math.min(misfire.limit, room)) : []
+        // One place is for the slot that is on time.
+        const most = Math.min(misfire.limit, left, this.room(true) - 1)
+        caughtUp = most > 0 ? slots.latest(oldest, lastMissed, most) : []
       } else if (misfire.policy === "once" && !onTime) {
         caughtUp = slots.latest(oldest, lastMissed, 1)
       }
@@ -241,7 +251,7 @@ export class Draft {
   }
 
   #slotRun(slot: number, kind: RunKind): WaitingRun {
-    return { id: `${this.state.definition.id}@${DateTime.formatIso(DateTime.makeUnsafe(slot))}`, kind, slot }
+    return { id: slotRunId(this.state.definition.id, slot), kind, slot }
   }
 
   #missed(count: number, first: number, last: number): void {
@@ -256,6 +266,7 @@ export class Draft {
   }
 
   #wait(run: WaitingRun): void {
+    if (this.room(ofSlot(run.kind)) === 0) return this.skip(run, "queueFull")
     this.update({ waiting: [...this.state.waiting, run] })
   }
 
@@ -265,7 +276,8 @@ export class Draft {
       const { active, definition, waiting } = this.state
       const head = waiting[0]
       if (head === undefined) return
-      const free = active.length === 0 || (definition.overlap === "allow" && !inOrder(head.kind))
+      const free =
+        active.length === 0 || (definition.overlap === "allow" && !inOrder(head.kind) && active.length < mostActive)
       if (!free) return
       this.update({ waiting: waiting.slice(1) })
       this.#start(head)

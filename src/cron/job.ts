@@ -1,5 +1,4 @@
 import * as Context from "effect/Context"
-import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
@@ -8,22 +7,9 @@ import { ParentSpan } from "effect/Tracer"
 import { define, type JobOptions } from "./definition.ts"
 import type { CronError } from "./errors.ts"
 import type { Prepared } from "./prepared.ts"
-import { CurrentRun, type Run, type RunRecord } from "./run.ts"
+import { failureOf } from "./records.ts"
+import { CurrentRun, type Run, type RunFailed, type RunRecord } from "./run.ts"
 import { type Schedulable, Scheduler } from "./scheduler.ts"
-
-/**
- * A triggered run of a typed job ended without a result that its schemas could tell: a defect, a timeout, an error that
- * does not fit, a cancellation, or a refusal by the overlap policy. `record` says which.
- *
- * @since 0.1.0
- * @category errors
- */
-export class RunFailed extends Data.TaggedError("RunFailed")<{ readonly record: RunRecord }> {
-  override get message(): string {
-    const { error, jobId, outcome, reason } = this.record
-    return `The triggered run of job "${jobId}" ended as ${outcome}${reason === undefined ? "" : ` (${reason})`}${error === undefined ? "" : `: ${error}`}`
-  }
-}
 
 /**
  * What a handler must give: the type of the `success` schema, or anything.
@@ -136,11 +122,11 @@ export const job = <E extends ErrorOf<F>, R, S extends Schema.Constraint = never
     if (success === undefined && error === undefined) return record
     if (record.outcome === "Succeeded") {
       if (success === undefined) return undefined
-      return yield* Effect.mapError(success.decode(record.value), () => new RunFailed({ record }))
+      return yield* Effect.mapError(success.decode(record.value), () => failureOf(record))
     }
-    if (error === undefined || record.failure === undefined) return yield* new RunFailed({ record })
+    if (error === undefined || record.failure === undefined) return yield* failureOf(record)
     return yield* Effect.flatMap(
-      Effect.mapError(error.decode(record.failure), () => new RunFailed({ record })),
+      Effect.mapError(error.decode(record.failure), () => failureOf(record)),
       Effect.fail
     )
   })

@@ -104,8 +104,8 @@ export const make = (
     const backfill: Service["backfill"] = Effect.fnUntraced(function* (jobId, range) {
       const limit = range.limit ?? 100
       const invalid = (field: string, detail: string) => fail(new InvalidDefinition({ jobId, field, detail }))
-      if (!Number.isInteger(limit) || limit < 1 || limit > 1_000) {
-        return yield* invalid("limit", "give a whole number from 1 to 1000")
+      if (!Number.isInteger(limit) || limit < 1 || limit > 500) {
+        return yield* invalid("limit", "give a whole number from 1 to 500")
       }
       const from = DateTime.make(range.from)
       const to = DateTime.make(range.to)
@@ -136,7 +136,7 @@ export const make = (
       const now = yield* store.now
       const runs = found.map((at): WaitingRun => ({ id: nextId(now), kind: "backfill", slot: at }))
       const accepted = yield* core.commit(jobId, "backfill", (draft) => {
-        if (runs.length > draft.room()) return false
+        if (runs.length > draft.room(false)) return false
         draft.acceptInOrder(runs)
         return true
       })
@@ -233,6 +233,8 @@ const registerWith =
       if (old !== undefined && !replace) {
         return yield* fail(new DuplicateJob({ jobId: definition.id }))
       }
+      const unfit = prepared.unfit?.(core.host)
+      if (unfit !== undefined) return yield* unfit
       const entry = makeEntry(prepared)
       const open = (stored: JobState | undefined, now: number): JobState =>
         stored ?? {

@@ -1,8 +1,13 @@
 import * as DateTime from "effect/DateTime"
+import * as Exit from "effect/Exit"
 import type { Definition } from "./definition.ts"
 import type { Event } from "./events.ts"
-import type { Run, RunRecord } from "./run.ts"
+import { type Run, RunFailed, type RunRecord } from "./run.ts"
 import type { ActiveRun, RecordData, WaitingRun } from "./state.ts"
+
+/** The id of a slot's run: the same in every process, and for every attempt. @internal */
+export const slotRunId = (jobId: string, slot: number): string =>
+  `${jobId}@${DateTime.formatIso(DateTime.makeUnsafe(slot))}`
 
 /** @internal */
 export const makeRun = (definition: Definition, run: ActiveRun, actualTime: DateTime.Utc): Run => ({
@@ -34,6 +39,20 @@ export const makeRecord = (
   ...result
 })
 
+const exitOf = (data: RecordData): RunRecord["exit"] => {
+  if (data.outcome === "Succeeded") return Exit.succeed(data.value)
+  if (data.outcome === "Cancelled") return Exit.interrupt()
+  return Exit.fail(failureOf({ ...data, error: data.error ?? undefined, reason: data.reason ?? undefined }))
+}
+
+/** @internal */
+export const failureOf = (
+  run: Pick<RunRecord, "id" | "jobId" | "outcome" | "reason" | "error" | "failure">
+): RunFailed => {
+  const { error, failure, id: runId, jobId, outcome, reason } = run
+  return new RunFailed({ jobId, runId, outcome, reason, error, failure })
+}
+
 /** @internal */
 export const toRunRecord = (data: RecordData): RunRecord =>
   Object.freeze({
@@ -47,6 +66,7 @@ export const toRunRecord = (data: RecordData): RunRecord =>
     token: data.token,
     outcome: data.outcome,
     runner: data.runner,
+    exit: exitOf(data),
     ...(data.error === null ? {} : { error: data.error }),
     ...(data.reason === null ? {} : { reason: data.reason }),
     ...(data.value === undefined ? {} : { value: data.value }),

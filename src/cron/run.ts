@@ -1,5 +1,7 @@
 import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import type * as DateTime from "effect/DateTime"
+import type * as Exit from "effect/Exit"
 import type * as Schema from "effect/Schema"
 
 /**
@@ -96,7 +98,12 @@ export interface RunRecord {
   readonly outcome: Outcome
   /** The process, or scheduler instance, that ran it last. */
   readonly runner: string
-  /** The message of the failure. */
+  /**
+   * The same as an Exit: the encoded value (`undefined` without a `success` schema), {@link RunFailed} for a run that failed or was
+   * skipped, an interruption for one that was cancelled.
+   */
+  readonly exit: Exit.Exit<Schema.Json | undefined, RunFailed>
+  /** The message of the failure; of a success, why its value was not kept. */
   readonly error?: string | undefined
   /** Why it was cancelled or skipped. */
   readonly reason?: StopReason | undefined
@@ -104,4 +111,27 @@ export interface RunRecord {
   readonly value?: Schema.Json | undefined
   /** The encoded failure, when the job has an `error` schema and failed with it. */
   readonly failure?: Schema.Json | undefined
+}
+
+/**
+ * A run ended without the result that was waited for: it failed, was cancelled or skipped, or its result does not fit the schemas
+ * of the job.
+ *
+ * @since 0.1.0
+ * @category errors
+ */
+export class RunFailed extends Data.TaggedError("RunFailed")<{
+  readonly jobId: string
+  readonly runId: string
+  readonly outcome: Outcome
+  readonly reason?: StopReason | undefined
+  /** The message of the failure. */
+  readonly error?: string | undefined
+  /** The encoded failure, when the job has an `error` schema and failed with it. */
+  readonly failure?: Schema.Json | undefined
+}> {
+  override get message(): string {
+    const { error, jobId, outcome, reason, runId } = this
+    return `Run ${runId} of job "${jobId}" ended as ${outcome}${reason === undefined ? "" : ` (${reason})`}${error === undefined ? "" : `: ${error}`}`
+  }
 }

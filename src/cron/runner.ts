@@ -12,10 +12,14 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Pull from "effect/Pull"
 import * as Schedule from "effect/Schedule"
+import type * as Schema from "effect/Schema"
+import type { Step } from "../kv/op.ts"
+import { utf8Length } from "../kv/value.ts"
 import { describeError } from "../internal/describeFailure.ts"
 import type { RunResult } from "./draft.ts"
 import type { Definition } from "./definition.ts"
 import type { CronError } from "./errors.ts"
+import type { Host } from "./host.ts"
 import type { Event } from "./events.ts"
 import type { Prepared } from "./prepared.ts"
 import { makeRun } from "./records.ts"
@@ -37,8 +41,9 @@ export interface RunEnvironment {
   readonly stopped: () => StopReason | undefined
   readonly stop: (reason: StopReason) => void
   readonly extend: (attempt: number) => Effect.Effect<"held" | "lost", CronError>
-  readonly finish: (result: RunResult) => Effect.Effect<void, CronError>
+  readonly finish: (result: RunResult, steps: ReadonlyArray<Step>) => Effect.Effect<void, CronError>
   readonly publish: (event: Event) => void
+  readonly host: Host
 }
 
 /** An attempt that took longer than the job's `timeout`. @internal */
@@ -60,18 +65,19 @@ export const executeRun = Effect.fnUntraced(function* (env: RunEnvironment) {
   const { claim, definition } = env
   const attempts = { current: claim.attempt }
   const heartbeat = env.lease === null ? undefined : yield* Effect.forkChild(beat(env, env.lease, attempts))
-  const result = yield* attemptAll(env, attempts).pipe(
+  const steps: Array<Step> = []
+  const result = yield* attemptAll(env, attempts, steps).pipe(
     // A retry schedule or predicate that throws must not leave the claim behind.
     Effect.catchCause((cause) =>
       Effect.map(env.now, (endedAt): RunResult => ({
         outcome: "Failed",
         reason: null,
-        error: describeError(Cause.squash(cause)),
+        error: bounded(describeError(Cause.squash(cause))),
         endedAt
       }))
     )
   )
-  yield* env.finish(result).pipe(
+  yield* env.finish(result, result.outcome === "Succeeded" ? steps : []).pipe(
     Effect.retry({ schedule: recordRetry, while: (error) => error.isRetryable }),
     Effect.catch((error) =>
       Effect.logError(`Cron run ${claim.id} ended (${result.outcome}), and could not be recorded: ${error.message}`)
@@ -83,7 +89,19 @@ export const executeRun = Effect.fnUntraced(function* (env: RunEnvironment) {
   }
 })
 
-const attemptAll = Effect.fnUntraced(function* (env: RunEnvironment, attempts: { current: number }) {
+// Records stay small: a store may take no more than 64 KB in one value.
+const longestError = 4_000
+const longestResult = 32_768
+
+const bounded = (text: string): string => (text.length > longestError ? `${text.slice(0, longestError)}...` : text)
+
+const fits = (result: Schema.Json): boolean => utf8Length(JSON.stringify(result)) <= longestResult
+
+const attemptAll = Effect.fnUntraced(function* (
+  env: RunEnvironment,
+  attempts: { current: number },
+  steps: Array<Step>
+) {
   const { claim, definition, prepared } = env
   const { local } = prepared
   const delayAfter = yield* retryDelays(local.retrySchedule ?? defaultRetry)
@@ -98,9 +116,11 @@ const attemptAll = Effect.fnUntraced(function* (env: RunEnvironment, attempts: {
     const startedAt = yield* env.now
     if (attempt === 1) yield* recordLateness(definition.id, Math.max(0, startedAt - env.dueAt))
     const run = makeRun(definition, { ...claim, attempt }, DateTime.makeUnsafe(startedAt))
+    steps.length = 0
+    const attemptHost = { ...env.host, commitWith: (more: ReadonlyArray<Step>) => void steps.push(...more) }
     const exit = yield* Effect.exit(
       prepared
-        .handler(run)
+        .handler(run, attemptHost)
         .pipe(
           Effect.provideService(CurrentRun, run),
           Effect.scoped,
@@ -112,17 +132,22 @@ const attemptAll = Effect.fnUntraced(function* (env: RunEnvironment, attempts: {
     )
     const endedAt = yield* env.now
     if (Exit.isSuccess(exit)) {
-      const value = exit.value === undefined ? {} : { value: exit.value }
+      const value =
+        exit.value === undefined
+          ? {}
+          : fits(exit.value)
+            ? { value: exit.value }
+            : { error: `its value takes more than ${longestResult} bytes of JSON and is not kept` }
       return { outcome: "Succeeded", reason: null, error: null, endedAt, ...value } satisfies RunResult
     }
     if (env.stopped() !== undefined || Cause.hasInterruptsOnly(exit.cause)) return cancelled(endedAt)
     const typed = Cause.findErrorOption(exit.cause)
-    const error = describeError(Cause.squash(exit.cause))
+    const error = bounded(describeError(Cause.squash(exit.cause)))
     const delay =
       attempt <= local.retryTimes && mayRetry(typed, local.retryWhile) ? yield* delayAfter(attempt) : undefined
     if (delay === undefined) {
       const encoded = Option.isSome(typed) ? yield* prepared.encodeError(typed.value) : undefined
-      const failure = encoded === undefined ? {} : { failure: encoded }
+      const failure = encoded !== undefined && fits(encoded) ? { failure: encoded } : {}
       return { outcome: "Failed", reason: null, error, endedAt, ...failure } satisfies RunResult
     }
     attempts.current = attempt + 1

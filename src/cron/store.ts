@@ -1,6 +1,7 @@
 import type * as Effect from "effect/Effect"
 import type * as Stream from "effect/Stream"
 import type { Durability } from "../kv/driver.ts"
+import type { Step } from "../kv/op.ts"
 import type { CronError } from "./errors.ts"
 import type { JobState, RecordData } from "./state.ts"
 
@@ -33,15 +34,20 @@ export interface Modification<A> {
   readonly state: JobState | null | undefined
   /** Records of runs that ended, to be appended in the same commit. */
   readonly records: ReadonlyArray<RecordData>
+  /** Messages for the queue of the same store, to be part of the same commit; only a store that `joins` one is given any. */
+  readonly steps?: ReadonlyArray<Step> | undefined
 }
 
 /**
- * Somebody else changed a job, or (`Reset`) changes may have been missed and every job must be looked at again.
+ * Somebody else changed a job, or (`Reset`) changes may have been missed and every job must be looked at again. With the new
+ * `state` at hand, who has nothing to do about it need not read it again.
  *
  * @since 0.1.0
  * @category drivers
  */
-export type StoreChange = { readonly _tag: "Changed"; readonly jobId: string } | { readonly _tag: "Reset" }
+export type StoreChange =
+  | { readonly _tag: "Changed"; readonly jobId: string; readonly state?: JobState | undefined }
+  | { readonly _tag: "Reset" }
 
 /**
  * What a scheduler backend implements. It keeps one small JSON state per job and the last records of its runs, and changes
@@ -59,6 +65,19 @@ export type StoreChange = { readonly _tag: "Changed"; readonly jobId: string } |
  */
 export interface Store {
   readonly capabilities: Capabilities
+  /**
+   * Identity of the physical store whose queue's messages may be part of `modify`. `undefined`: `steps` are never given.
+   */
+  readonly joins?: symbol | undefined
+  /**
+   * Marks that outlive a run, for a queue that cannot tell duplicates: `has` and `put` of a text, kept for `millis`.
+   */
+  readonly marks?:
+    | {
+        readonly has: (mark: string) => Effect.Effect<boolean, CronError>
+        readonly put: (mark: string, millis: number) => Effect.Effect<void, CronError>
+      }
+    | undefined
   /**
    * The clock that rules slots, claims and leases, in milliseconds since 1970. It is here, and not the process's own
    * clock, so that processes whose clocks differ agree on what is due.

@@ -155,18 +155,22 @@ export const atomic = <const Steps extends ReadonlyArray<AnyStep>>(
         if (step._tag === "Enqueue" && (step.store === undefined ? step.named : step.store !== shared.store))
           return yield* twoStores("the Kv", `the store of queue "${step.publication.message.queue}"`)
     }
-    const versionstamp = yield* kv.commit(all)
+    return yield* Effect.tap(kv.commit(all), countEnqueued(all))
+  })
+  return program as Effect.Effect<any, any, any>
+}
+
+/** Counts the messages of a commit that holds. */
+export const countEnqueued = (steps: ReadonlyArray<Step>): Effect.Effect<void> =>
+  Effect.suspend(() => {
     const counts = new Map<string, number>()
-    for (const step of all)
+    for (const step of steps)
       if (step._tag === "Enqueue") {
         const { queue } = step.publication.message
         counts.set(queue, (counts.get(queue) ?? 0) + 1)
       }
-    for (const [queue, n] of counts) yield* messagesEnqueued(queue, n)
-    return versionstamp
+    return Effect.forEach(counts, ([queue, n]) => messagesEnqueued(queue, n), { discard: true })
   })
-  return program as Effect.Effect<any, any, any>
-}
 
 const twoStores = (one: string, other: string): KvError =>
   new KvError({

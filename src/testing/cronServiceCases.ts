@@ -296,7 +296,7 @@ export const serviceCases = (test: Cases, options: CronSuiteOptions<never>): voi
         const bad = yield* Effect.flip(Job.trigger)
         assert.isTrue(bad instanceof Bad && bad.code === 3)
         const failed = yield* Effect.flip(Job.trigger)
-        assert.isTrue(failed instanceof Cron.RunFailed && failed.record.outcome === "Failed")
+        assert.isTrue(failed instanceof Cron.RunFailed && failed.outcome === "Failed")
       }))
 
     test("goes on when its caller is interrupted", (c) =>

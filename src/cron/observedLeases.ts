@@ -1,0 +1,58 @@
+/**
+ * Leases over a store without a clock of its own. Where each process reads its own clock, a deadline that another process wrote
+ * means nothing here. What counts instead is how long a claim stayed as it was: a runner that lives changes its deadline with each
+ * heartbeat, so one that stood still for a whole lease, seen by this process, is dead. A running observer takes over within a
+ * lease; one that starts afresh must watch for a lease first.
+ */
+import type { ActiveRun, JobState } from "./state.ts"
+
+/** @internal */
+export interface ObservedLeases {
+  /** Deadlines by this process's clock in place of those that were written. */
+  readonly read: (state: JobState, now: number, runner: string) => JobState
+  /** The reverse: a claim that was not touched is written back as it was, so that nobody takes it for a heartbeat. */
+  readonly write: (state: JobState) => JobState
+  readonly forget: (jobId: string) => void
+}
+
+interface Seen {
+  readonly written: number
+  readonly until: number
+}
+
+/** @internal */
+export const makeObservedLeases = (lease: number): ObservedLeases => {
+  const jobs = new Map<string, Map<number, Seen>>()
+
+  const map = (state: JobState, change: (run: ActiveRun) => ActiveRun): JobState =>
+    state.active.length === 0 ? state : { ...state, active: state.active.map(change) }
+
+  return {
+    read: (state, now, runner) => {
+      const { id } = state.definition
+      const before = jobs.get(id)
+      if (state.active.length === 0) {
+        jobs.delete(id)
+        return state
+      }
+      const after = new Map<number, Seen>()
+      const read = map(state, (run) => {
+        if (run.until === null || run.runner === runner) return run
+        const known = before?.get(run.token)
+        const seen = known?.written === run.until ? known : { written: run.until, until: now + lease }
+        after.set(run.token, seen)
+        return { ...run, until: seen.until }
+      })
+      jobs.set(id, after)
+      return read
+    },
+    write: (state) => {
+      const seen = jobs.get(state.definition.id)
+      return map(state, (run) => {
+        const known = seen?.get(run.token)
+        return known?.until === run.until ? { ...run, until: known.written } : run
+      })
+    },
+    forget: (jobId) => void jobs.delete(jobId)
+  }
+}
