@@ -2,7 +2,7 @@
  * A scheduler's store over any Kv, for any number of processes. A job is one value, changed by compare-and-set; its records are
  * values beside it, appended and trimmed in the same commit. All processes follow the changes through a watch.
  */
-import * as Duration from "effect/Duration"
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
@@ -38,6 +38,9 @@ export interface KvStoreOptions {
 
 const json = (value: unknown): Kv.StoredValue => ({ _tag: "Json", text: JSON.stringify(value) })
 
+const refuse = (field: string, detail: string) =>
+  fail(new Unsupported({ feature: `The option ${field} of the scheduler's store`, field, detail }))
+
 /**
  * The store of {@link layerKv}, for `Cron.make`.
  *
@@ -46,8 +49,6 @@ const json = (value: unknown): Kv.StoredValue => ({ _tag: "Json", text: JSON.str
  */
 export const makeKvStore = (kv: Kv.Service, options?: KvStoreOptions): Effect.Effect<Store, CronError> =>
   Effect.gen(function* () {
-    const refuse = (field: string, detail: string) =>
-      fail(new Unsupported({ feature: `The option ${field} of the scheduler's store`, field, detail }))
     const prefix: Kv.Key = options?.prefix ?? ["cron"]
     const lease = options?.lease === undefined ? 15_000 : durationMillis(options.lease)
     if (lease === undefined || !(lease >= 1_000) || !Number.isFinite(lease)) {

@@ -20,12 +20,12 @@ interface Seen {
   readonly until: number
 }
 
+const map = (state: JobState, change: (run: ActiveRun) => ActiveRun): JobState =>
+  state.active.length === 0 ? state : { ...state, active: state.active.map(change) }
+
 /** @internal */
 export const makeObservedLeases = (lease: number): ObservedLeases => {
   const jobs = new Map<string, Map<number, Seen>>()
-
-  const map = (state: JobState, change: (run: ActiveRun) => ActiveRun): JobState =>
-    state.active.length === 0 ? state : { ...state, active: state.active.map(change) }
 
   return {
     read: (state, now, runner) => {

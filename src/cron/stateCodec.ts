@@ -88,16 +88,11 @@ export const decodeJob = (value: unknown): StoredJob | UnreadableJob => {
     state: {
       ...rest,
       waiting: waiting.map((tuple) => waitingRun(id, tuple)),
-      active: active.map(([run, token, attempt, lost, runner, startedAt, until, cancelled]): ActiveRun => ({
-        ...waitingRun(id, run),
-        token,
-        attempt,
-        lost,
-        runner: runners[runner] ?? "",
-        startedAt,
-        until,
-        cancel: cancelled === 1 ? "overlap" : null
-      }))
+      active: active.map(([run, token, attempt, lost, runner, startedAt, until, cancelled]): ActiveRun => {
+        const { id: runId, kind, slot } = waitingRun(id, run)
+        const cancel = cancelled === 1 ? "overlap" : null
+        return { id: runId, kind, slot, token, attempt, lost, runner: runners[runner] ?? "", startedAt, until, cancel }
+      })
     }
   }
 }

@@ -31,7 +31,7 @@ export const pairCases = (test: Cases, pair: Effect.Effect<CronPair, never, Scop
       Effect.gen(function* () {
         const { first, second } = yield* pair
         const ran: Array<readonly [string, Cron.Run]> = []
-        const jobs = shared(c, ran, {}, () => Effect.void)
+        const jobs = shared(c, ran, { misfire: { policy: "all" } }, () => Effect.void)
         yield* first.scheduleScoped(jobs.first)
         yield* second.scheduleScoped(jobs.second)
         yield* c.until("six runs", () => ran.length >= 6)
