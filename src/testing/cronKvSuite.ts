@@ -1,11 +1,15 @@
+import { describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
 import * as Cron from "../Cron.ts"
 import type * as Kv from "../Kv.ts"
-import { KvError, Unavailable } from "../kv/KvError.ts"
+import { type CrashOptions, crashCases } from "./cronCrashCases.ts"
+import { cuttable } from "./cronLines.ts"
 import { cronSuite } from "./cronSuite.ts"
 import type { CronPair } from "./cronSupport.ts"
+
+export type { CrashOptions } from "./cronCrashCases.ts"
 
 /**
  * What the suite of the scheduler over a Kv needs to know of that Kv.
@@ -71,40 +75,19 @@ export const cronKvSuite = <E>(name: string, options: CronKvSuiteOptions<E>): vo
   })
 }
 
-/** A Kv that can be cut off: reads and commits then fail at once, as those of a client that cannot reach its server. */
-export const cuttable = (
-  kv: Kv.Service
-): { readonly kv: Kv.Service; readonly cut: Effect.Effect<void>; readonly heal: Effect.Effect<void> } => {
-  let isCut = false
-  const guarded = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E | KvError, R> =>
-    Effect.suspend((): Effect.Effect<A, E | KvError, R> =>
-      isCut
-        ? Effect.fail(
-            new KvError({
-              reason: new Unavailable({
-                backend: kv.capabilities.backend,
-                operation: "any",
-                detail: "cut off by the test"
-              })
-            })
-          )
-        : effect
-    )
-  return {
-    kv: {
-      ...kv,
-      now: guarded(kv.now),
-      get: (key) => guarded(kv.get(key)),
-      has: (key) => guarded(kv.has(key)),
-      page: (selector, options) => guarded(kv.page(selector, options)),
-      set: (key, value, options) => guarded(kv.set(key, value, options)),
-      commit: (steps) => guarded(kv.commit(steps))
-    },
-    cut: Effect.sync(() => {
-      isCut = true
-    }),
-    heal: Effect.sync(() => {
-      isCut = false
-    })
-  }
+/**
+ * Registers the proof of the guarantee about slots as a vitest case: schedulers on one Kv, with clocks up to five minutes apart,
+ * crash and stand still at random while 10,000 slots pass. It needs a Kv that follows the virtual clock at once, without turns of
+ * the real event loop.
+ *
+ * @since 0.1.0
+ * @category testing
+ */
+export const cronCrashSuite = <E>(
+  name: string,
+  options: CrashOptions & Pick<CronKvSuiteOptions<E>, "processes">
+): void => {
+  describe(`Cron under crashes: ${name}`, () => {
+    crashCases((count) => Effect.orDie(options.processes(count)), options)
+  })
 }

@@ -4,6 +4,10 @@
  *
  * @since 0.1.0
  */
+export { cronCrashSuite, cronKvSuite } from "./cronKvSuite.ts"
+export type { CrashOptions, CronKvSuiteOptions } from "./cronKvSuite.ts"
+export { judgeCron } from "./cronJudge.ts"
+export type { CronEnd, CronStart, CronVerdict } from "./cronJudge.ts"
 export { cronSuite } from "./cronSuite.ts"
 export type { CronPair, CronSuiteOptions } from "./cronSuite.ts"
 export { kvModel } from "./kvModel.ts"
