@@ -58,6 +58,7 @@ export {
 export type { Definition, JobOptions } from "./cron/definition.ts"
 export { describe } from "./cron/describe.ts"
 export { toEffectCron } from "./cron/effectCron.ts"
+export { enqueues, type EnqueuesOptions } from "./cron/enqueues.ts"
 export type { Dst, DstRules } from "./cron/engine.ts"
 export type {
   Cancelled,

@@ -4,8 +4,9 @@ import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
 import * as Scope from "effect/Scope"
 import { ParentSpan } from "effect/Tracer"
-import { define, type JobOptions } from "./definition.ts"
+import { define, type Definition, type JobOptions } from "./definition.ts"
 import type { CronError } from "./errors.ts"
+import type { AttemptHost, Host } from "./host.ts"
 import type { Prepared } from "./prepared.ts"
 import { failureOf } from "./records.ts"
 import { CurrentRun, type Run, type RunFailed, type RunRecord } from "./run.ts"
@@ -88,6 +89,21 @@ export const job = <E extends ErrorOf<F>, R, S extends Schema.Constraint = never
     readonly error?: F | undefined
   },
   handler: (run: Run) => Effect.Effect<SuccessOf<S>, E, R>
+): Job<S, F, Exclude<R, Scope.Scope | CurrentRun> | S["EncodingServices"] | F["EncodingServices"]> =>
+  makeJob(id, options, handler)
+
+/** {@link job} with what only jobs of this library use. @internal */
+export const makeJob = <
+  E extends ErrorOf<F>,
+  R,
+  S extends Schema.Constraint = never,
+  F extends Schema.Constraint = never
+>(
+  id: string,
+  options: JobOptions<E> & { readonly success?: S | undefined; readonly error?: F | undefined },
+  handler: (run: Run, attempt: AttemptHost) => Effect.Effect<SuccessOf<S>, E, R>,
+  /** Asked when it is registered: why the scheduler cannot keep the job's promises, if it cannot. */
+  unfit?: Effect.Effect<(host: Host, definition: Definition) => CronError | undefined, never, R>
 ): Job<S, F, Exclude<R, Scope.Scope | CurrentRun> | S["EncodingServices"] | F["EncodingServices"]> => {
   type Needs = Exclude<R, Scope.Scope | CurrentRun> | S["EncodingServices"] | F["EncodingServices"]
   const success = options.success === undefined ? undefined : codecOf(options.success)
@@ -97,15 +113,20 @@ export const job = <E extends ErrorOf<F>, R, S extends Schema.Constraint = never
     const { definition, local } = yield* Effect.fromResult(define(id, options))
     // Each attempt brings its own Scope and run, and starts a trace of its own.
     const context = Context.omit(ParentSpan)(yield* Effect.context<Needs>()) as Context.Context<Needs>
-    const handle = (run: Run) => {
-      const attempt = handler(run) as Effect.Effect<unknown, unknown, Needs | Scope.Scope | CurrentRun>
+    const handle = (run: Run, host: AttemptHost) => {
+      const attempt = handler(run, host) as Effect.Effect<unknown, unknown, Needs | Scope.Scope | CurrentRun>
       return success === undefined ? Effect.asVoid(attempt) : Effect.flatMap(attempt, success.encode)
     }
+    const refusal =
+      unfit === undefined
+        ? undefined
+        : yield* unfit as Effect.Effect<(host: Host, definition: Definition) => CronError | undefined, never, Needs>
     const services = Context.omit(Scope.Scope, CurrentRun)(context) as Context.Context<Needs>
     return {
       definition,
       local,
-      handler: (run) => Effect.provideContext(handle(run), services) as ReturnType<Prepared["handler"]>,
+      unfit: refusal === undefined ? undefined : (host) => refusal(host, definition),
+      handler: (run, host) => Effect.provideContext(handle(run, host), services) as ReturnType<Prepared["handler"]>,
       encodeError: (failure) =>
         error === undefined
           ? Effect.undefined

@@ -83,6 +83,8 @@ export interface DefinitionOptions<out I> {
  */
 export interface Operations<out A, out R, out I> {
   readonly name: string
+  /** The queue it is kept in: `Queue.Queue`, unless the definition names another. */
+  readonly store: Context.Key<I, Service>
   /** No worker of any process claims until `resume`; handlers that run go on. Durable. */
   readonly pause: Effect.Effect<void, QueueError, I>
   readonly resume: Effect.Effect<void, QueueError, I>
@@ -295,6 +297,7 @@ export const define: {
 
   return {
     name,
+    store,
     enqueue: named((kind: string, payload: unknown, o?: EnqueueOptions) =>
       publish(one(kind, payload, o), (published) => published[0]!.id)
     ),
