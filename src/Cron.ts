@@ -79,7 +79,7 @@ export { type ErrorOf, type Job, job, type SuccessOf, type TriggerOf } from "./c
 export { type KvLayerOptions, layerKv, layerKvWith } from "./cron/layerKv.ts"
 export { type KvStoreOptions, makeKvStore } from "./cron/kvStore.ts"
 export { make } from "./cron/make.ts"
-export type { Misfire, OnCrash, Overlap, Retry } from "./cron/policies.ts"
+export type { Backoff, Misfire, OnCrash, Overlap, Retry } from "./cron/policies.ts"
 export type { Prepared } from "./cron/prepared.ts"
 export { layerProcess, makeProcessStore, type ProcessStoreOptions } from "./cron/processStore.ts"
 export { presets } from "./cron/presets.ts"

@@ -1,13 +1,15 @@
 import * as DateTime from "effect/DateTime"
-import type * as Duration from "effect/Duration"
+import * as Duration from "effect/Duration"
+import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
+import * as Schedule from "effect/Schedule"
 import type * as Schema from "effect/Schema"
 import { utf8Length } from "../kv/value.ts"
 import { describeInput, durationMillis } from "../internal/durationMillis.ts"
 import type { Dst, DstRules } from "./engine.ts"
 import { type CronError, fail, InvalidDefinition } from "./errors.ts"
-import type { Misfire, OnCrash, Overlap, Retry } from "./policies.ts"
+import type { Backoff, Misfire, OnCrash, Overlap, Retry } from "./policies.ts"
 import { parse, type ScheduleData, type ScheduleInput } from "./schedule.ts"
 
 /**
@@ -164,6 +166,28 @@ export const define = <E>(
         ? Result.succeed(input)
         : invalid(field, `${describeInput(input)} is unknown; give one of ${known.join(", ")}`)
 
+    const backoffSchedule = (backoff: Backoff | undefined) =>
+      Result.gen(function* () {
+        if (backoff === undefined) return undefined
+        if (options.retry?.schedule !== undefined)
+          yield* invalid("retry.backoff", "give a schedule or a backoff, not both")
+        const type = yield* oneOf("retry.backoff.type", backoff.type, ["fixed", "linear", "exponential"])
+        const first = yield* duration("retry.backoff.initialDelay", backoff.initialDelay, Number.NaN)
+        if (Number.isNaN(first)) yield* invalid("retry.backoff.initialDelay", "it is missing")
+        const longest = yield* duration("retry.backoff.maxDelay", backoff.maxDelay, Number.POSITIVE_INFINITY)
+        const multiplier = backoff.multiplier ?? 2
+        if (!(multiplier >= 1 && multiplier < Infinity)) {
+          yield* invalid("retry.backoff.multiplier", `${String(multiplier)} is no number from 1`)
+        }
+        // No delay is longer than a year, and none is no number.
+        const most = Math.min(longest, 31_536_000_000)
+        const factor = (retries: number) =>
+          type === "fixed" ? 1 : type === "linear" ? retries + 1 : multiplier ** retries
+        return Schedule.modifyDelay(Schedule.forever, ({ output }) =>
+          Effect.succeed(Duration.millis(Math.min(most, first * factor(output))))
+        )
+      })
+
     if (id.trim() === "" || id.length > 200) yield* invalid("id", "give 1 to 200 characters")
     const schedule = yield* parse(options.schedule, { timezone: options.timezone, dst: options.dst })
     const overlap = options.overlap ?? "skip"
@@ -208,7 +232,7 @@ export const define = <E>(
       enabled: options.enabled ?? true,
       pauseNote: options.pauseNote,
       retryTimes: options.retry === undefined ? 0 : yield* count("retry.times", options.retry.times, 3, 0, max),
-      retrySchedule: options.retry?.schedule,
+      retrySchedule: options.retry?.schedule ?? (yield* backoffSchedule(options.retry?.backoff)),
       retryWhile: options.retry?.while as Local["retryWhile"],
       drain: yield* duration("drain", options.drain, 0),
       tracing: options.tracing ?? true

@@ -123,9 +123,11 @@ export const makeKvStore = (kv: Kv.Service, options?: KvStoreOptions): Effect.Ef
 
     const commit = (steps: ReadonlyArray<Kv.Step>) =>
       kv.commit(steps).pipe(
-        Effect.catchTag("KvError", (error) => failed("modify")(error)),
-        // No step acks a message.
-        Effect.catchTag("ClaimLost", Effect.die),
+        Effect.catchTags({
+          KvError: failed("modify"),
+          // No step acks a message.
+          ClaimLost: (lost) => Effect.die(lost)
+        }),
         Effect.andThen(countEnqueued(steps))
       )
 

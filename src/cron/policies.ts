@@ -41,26 +41,56 @@ export interface Misfire {
 }
 
 /**
+ * Delays between attempts, by a formula. Before retry `r`, counted from 1, a run waits
+ *
+ * - `fixed`: `initialDelay`
+ * - `linear`: `initialDelay` times `r`
+ * - `exponential`: `initialDelay` times `multiplier` to the power of `r - 1`
+ *
+ * and at most `maxDelay`.
+ *
+ * @since 0.1.0
+ * @category policies
+ */
+export interface Backoff {
+  readonly type: "fixed" | "linear" | "exponential"
+  readonly initialDelay: Duration.Input
+  /** Default: no limit. */
+  readonly maxDelay?: Duration.Input | undefined
+  /** Of `exponential`, at least 1. Default 2. */
+  readonly multiplier?: number | undefined
+}
+
+/**
  * What happens after an attempt failed (a failure, a defect or a timeout). Retries keep the slot, and the run counts as
  * running while it waits for one. Without this option there are none.
  *
  * @since 0.1.0
  * @category policies
  */
-export interface Retry<E> {
+export type Retry<E> = {
   /** The most retries after the first attempt. Default 3. */
   readonly times?: number | undefined
-  /**
-   * When to try again; its input is the number of the attempt that failed. The run has failed when it ends. Default: 1
-   * second, doubled each time, at most 1 minute.
-   */
-  readonly schedule?: EffectSchedule.Schedule<unknown, number> | undefined
   /**
    * Asked about typed failures: `false` ends the run. Defects and timeouts are always tried again.
    * Annotate its parameter, or give the job an `error` schema: TypeScript reads the options before the handler.
    */
   readonly while?: ((error: E) => boolean) | undefined
-}
+} & (
+  | {
+      /**
+       * When to try again; its input is the number of the attempt that failed. The run has failed when it ends. Default: 1
+       * second, doubled each time, at most 1 minute.
+       */
+      readonly schedule?: EffectSchedule.Schedule<unknown, number> | undefined
+      readonly backoff?: undefined
+    }
+  | {
+      /** The same as a formula, instead of `schedule`. */
+      readonly backoff?: Backoff | undefined
+      readonly schedule?: undefined
+    }
+)
 
 /**
  * What happens to a run whose runner died, or lost its lease.

@@ -72,7 +72,7 @@ export const executeRun = Effect.fnUntraced(function* (env: RunEnvironment) {
       Effect.map(env.now, (endedAt): RunResult => ({
         outcome: "Failed",
         reason: null,
-        error: bounded(describeError(Cause.squash(cause))),
+        error: describeError(Cause.squash(cause)),
         endedAt
       }))
     )
@@ -90,10 +90,7 @@ export const executeRun = Effect.fnUntraced(function* (env: RunEnvironment) {
 })
 
 // Records stay small: a store may take no more than 64 KB in one value.
-const longestError = 4_000
 const longestResult = 32_768
-
-const bounded = (text: string): string => (text.length > longestError ? `${text.slice(0, longestError)}...` : text)
 
 const fits = (result: Schema.Json): boolean => utf8Length(JSON.stringify(result)) <= longestResult
 
@@ -142,7 +139,7 @@ const attemptAll = Effect.fnUntraced(function* (
     }
     if (env.stopped() !== undefined || Cause.hasInterruptsOnly(exit.cause)) return cancelled(endedAt)
     const typed = Cause.findErrorOption(exit.cause)
-    const error = bounded(describeError(Cause.squash(exit.cause)))
+    const error = describeError(Cause.squash(exit.cause))
     const delay =
       attempt <= local.retryTimes && mayRetry(typed, local.retryWhile) ? yield* delayAfter(attempt) : undefined
     if (delay === undefined) {
@@ -202,7 +199,7 @@ const retryDelays = Effect.fnUntraced(function* (schedule: Schedule.Schedule<unk
 const beat = Effect.fnUntraced(function* (env: RunEnvironment, lease: number, attempts: { readonly current: number }) {
   let heldAt = yield* Clock.monotonicTimeNanos
   while (true) {
-    yield* Effect.sleep(lease / 3)
+    yield* Effect.sleep(Math.floor(lease / 3))
     const sent = yield* Clock.monotonicTimeNanos
     const answer = yield* Effect.result(env.extend(attempts.current))
     if (answer._tag === "Success" && answer.success === "held") {

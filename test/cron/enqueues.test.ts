@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Exit, Layer, References, Schema, Scope } from "effect"
+import { Context, Effect, Exit, Layer, References, Schema, type Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Cron from "../../src/Cron.ts"
 import * as Kv from "../../src/Kv.ts"
@@ -7,7 +7,7 @@ import * as Queue from "../../src/Queue.ts"
 import * as Memory from "../../src/layers/memory/index.ts"
 import { cuttable } from "../../src/testing/cronLines.ts"
 
-const Reports = Queue.define("reports", { payload: Schema.Struct({ slot: Schema.Number }) })
+const Reports = Queue.define("reports", { payload: Schema.Struct({ slot: Schema.Finite }) })
 const payload = (run: Cron.Run) => ({ slot: run.scheduledTime.epochMilliseconds })
 const lease = 10_000
 const minute = 60_000
@@ -261,7 +261,7 @@ describe("a job that enqueues", () => {
     "fails the run when its payload cannot be made or encoded",
     Effect.gen(function* () {
       const { queue } = yield* stores({ joined: false })
-      const bad = Cron.enqueues("bad", { schedule: "@hourly" }, Reports, () => Effect.fail(new Error("no data")))
+      const bad = Cron.enqueues("bad", { schedule: "@hourly" }, Reports, () => Effect.fail("no data"))
       const worse = Cron.enqueues("worse", { schedule: "@hourly" }, Reports, () => ({ slot: "x" as unknown as number }))
       const cron = yield* Cron.make(yield* Cron.makeProcessStore())
       for (const job of [bad, worse]) {

@@ -1,40 +1,13 @@
 /**
- * Exact times of runs under TestClock, for each policy and for pairs of policies that meet. Times are seconds since the
- * start; the contract suite says what the policies mean, these tables say when.
+ * Exact times of runs under TestClock, for each policy and for pairs of policies that meet; the contract suite says what the
+ * policies mean, these tables say when.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { DateTime, Duration, Effect, Exit, Fiber, Schedule, Scope } from "effect"
+import { Effect, Exit, Fiber, Schedule, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Cron from "../../src/Cron.ts"
 import { collectEvents, tags } from "../../src/testing/cronSupport.ts"
-
-const seconds = (time: DateTime.DateTime) => DateTime.toEpochMillis(time) / 1_000
-
-/** Lets runs that follow one another at one instant take their turns before the clock moves. */
-const settled = Effect.repeat(Effect.yieldNow, { times: 50 })
-
-type Start = readonly [slot: number, started: number, attempt: number]
-
-/** Schedules a job of one slot per minute; gives what started when. */
-const everyMinute = Effect.fnUntraced(function* (
-  options: Partial<Cron.JobOptions>,
-  body: (run: Cron.Run) => Effect.Effect<unknown, unknown> = () => Effect.void
-) {
-  const cron = yield* Cron.Scheduler
-  const starts: Array<Start> = []
-  yield* cron.scheduleScoped(
-    Cron.job("job", { schedule: "* * * * *", ...options }, (run) =>
-      Effect.suspend(() => {
-        starts.push([seconds(run.scheduledTime), seconds(run.actualTime), run.attempt])
-        return body(run)
-      })
-    )
-  )
-  return { cron, starts }
-})
-
-const test = (name: string, body: Effect.Effect<void, unknown, Cron.Scheduler | Scope.Scope>) =>
-  it.effect(name, () => body.pipe(Effect.scoped, Effect.provide(Cron.layerProcess)))
+import { everyMinute, seconds, settled, type Start, test } from "./support.ts"
 
 describe("overlap", () => {
   const long = () => Effect.sleep("90 seconds")
@@ -143,96 +116,6 @@ describe("overlap", () => {
         "Succeeded",
         "Started",
         "Retrying"
-      ])
-    })
-  )
-})
-
-describe("retry", () => {
-  test(
-    "follows its schedule: exponential from 10 seconds",
-    Effect.gen(function* () {
-      const retry = { times: 3, schedule: Schedule.exponential("10 seconds") }
-      const { cron, starts } = yield* everyMinute({ retry, maxRuns: 1 }, () => Effect.fail("no"))
-      const events = yield* collectEvents(cron, "job")
-      yield* TestClock.adjust("10 minutes")
-      assert.deepStrictEqual(starts, [
-        [60, 60, 1],
-        [60, 70, 2],
-        [60, 90, 3],
-        [60, 130, 4]
-      ])
-      const delays = events.flatMap((event) => (event._tag === "Retrying" ? [Duration.toMillis(event.delay)] : []))
-      assert.deepStrictEqual(delays, [10_000, 20_000, 40_000])
-    })
-  )
-
-  test(
-    "defaults to 3 retries after 1, 2 and 4 seconds",
-    Effect.gen(function* () {
-      const { starts } = yield* everyMinute({ retry: {}, maxRuns: 1 }, () => Effect.fail("no"))
-      yield* TestClock.adjust("10 minutes")
-      assert.deepStrictEqual(starts, [
-        [60, 60, 1],
-        [60, 61, 2],
-        [60, 63, 3],
-        [60, 67, 4]
-      ])
-    })
-  )
-
-  test(
-    "ends when the schedule ends",
-    Effect.gen(function* () {
-      const retry = { times: 10, schedule: Schedule.recurs(2) }
-      const { starts } = yield* everyMinute({ retry, maxRuns: 1 }, () => Effect.fail("no"))
-      yield* TestClock.adjust("10 minutes")
-      assert.strictEqual(starts.length, 3)
-    })
-  )
-
-  test(
-    "a timeout of 5 seconds ends each attempt",
-    Effect.gen(function* () {
-      const retry = { times: 1, schedule: Schedule.spaced("10 seconds") }
-      const { cron, starts } = yield* everyMinute({ retry, timeout: "5 seconds", maxRuns: 1 }, () => Effect.never)
-      yield* TestClock.adjust("10 minutes")
-      assert.deepStrictEqual(starts, [
-        [60, 60, 1],
-        [60, 75, 2]
-      ])
-      const [record] = yield* cron.history("job")
-      assert.strictEqual(seconds(record!.endedTime), 80)
-    })
-  )
-
-  test(
-    "a predicate that throws fails the run instead of losing it",
-    Effect.gen(function* () {
-      const retry = {
-        while: () => {
-          throw new Error("bug")
-        }
-      }
-      const { cron, starts } = yield* everyMinute({ retry }, () => Effect.fail("no"))
-      yield* TestClock.adjust("2 minutes")
-      assert.strictEqual(starts.length, 2)
-      assert.strictEqual((yield* cron.history("job"))[0]!.error, "bug")
-    })
-  )
-
-  test(
-    "goes on when the job is disabled meanwhile; no slot follows",
-    Effect.gen(function* () {
-      const retry = { times: 2, schedule: Schedule.spaced("100 seconds") }
-      const { cron, starts } = yield* everyMinute({ retry }, () => Effect.fail("no"))
-      yield* TestClock.adjust("70 seconds")
-      yield* cron.disable("job")
-      yield* TestClock.adjust("10 minutes")
-      assert.deepStrictEqual(starts, [
-        [60, 60, 1],
-        [60, 160, 2],
-        [60, 260, 3]
       ])
     })
   )

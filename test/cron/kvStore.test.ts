@@ -1,0 +1,358 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Clock, Deferred, Effect, Exit, Fiber, Layer, References, Result, Schema, type Scope, Stream } from "effect"
+import { TestClock } from "effect/testing"
+import * as Cron from "../../src/Cron.ts"
+import { decodeJob, encodeJob, UnreadableJob } from "../../src/cron/stateCodec.ts"
+import * as Kv from "../../src/Kv.ts"
+import * as Memory from "../../src/layers/memory/index.ts"
+import { cuttable } from "../../src/testing/cronLines.ts"
+import { settled } from "./support.ts"
+
+const lease = 10_000
+const minute = 60_000
+
+const memoryKv = Effect.flatMap(Memory.makeKvDriver({ limits: "portable" }), (driver) => Kv.make(driver))
+
+const schedulerOver = (kv: Kv.Service, options?: Cron.KvStoreOptions & { readonly runner?: string }) =>
+  Effect.flatMap(Cron.makeKvStore(kv, { lease, ...options }), (store) => Cron.make(store, { runner: options?.runner }))
+
+const test = (name: string, body: Effect.Effect<void, unknown, Scope.Scope>) =>
+  it.effect(name, () => body.pipe(Effect.scoped, Effect.provideService(References.MinimumLogLevel, "None")))
+
+const keysOf = (kv: Kv.Service) =>
+  Effect.map(Stream.runCollect(kv.list({ prefix: ["cron"] })), (entries) => entries.map(({ key }) => key.slice(1)))
+
+describe("what a scheduler keeps in a Kv", () => {
+  test(
+    "is one value for each job and its last records, which go with it",
+    Effect.gen(function* () {
+      const kv = yield* memoryKv
+      const cron = yield* schedulerOver(kv, { history: 3 })
+      yield* cron.schedule(Cron.job("a", { schedule: "* * * * *" }, () => Effect.void))
+      yield* cron.schedule(Cron.job("b", { schedule: "@yearly" }, () => Effect.void))
+      yield* TestClock.adjust(10 * minute)
+      assert.deepStrictEqual(yield* keysOf(kv), [
+        ["job", "a"],
+        ["job", "b"],
+        ["record", "a", 8],
+        ["record", "a", 9],
+        ["record", "a", 10]
+      ])
+      const slots = (yield* cron.history("a")).map((record) => record.scheduledTime.epochMilliseconds / minute)
+      assert.deepStrictEqual(slots, [10, 9, 8])
+      // A process that keeps fewer, or more, meets the records of the other.
+      const other = yield* schedulerOver(kv, { history: 2, runner: "other" })
+      assert.strictEqual((yield* other.history("a")).length, 2)
+      yield* other.unschedule("a")
+      assert.deepStrictEqual(yield* keysOf(kv), [["job", "b"]])
+    })
+  )
+
+  test(
+    "fits into the values that every Kv takes, with all that may wait and run",
+    Effect.gen(function* () {
+      const kv = yield* memoryKv
+      const cron = yield* schedulerOver(kv, { lease: "1 day" })
+      const id = "j".repeat(200)
+      const gate = yield* Deferred.make<void>()
+      yield* cron.schedule(
+        Cron.job(
+          id,
+          { schedule: Cron.every("1 second"), overlap: "allow", metadata: { note: "n".repeat(4_000) } },
+          () => Deferred.await(gate)
+        )
+      )
+      const events: Array<string> = []
+      yield* Effect.forkScoped(
+        Stream.runForEach(cron.events, (event) => Effect.sync(() => void events.push(event._tag))),
+        { startImmediately: true }
+      )
+      yield* TestClock.adjust(300_000)
+      assert.strictEqual((yield* cron.get(id)).running.length, 200)
+      assert.strictEqual(events.filter((tag) => tag === "Skipped").length, 100)
+      const queue = Cron.job(
+        id,
+        {
+          schedule: Cron.every("1 second"),
+          version: 1,
+          overlap: { queueAll: 1_000 },
+          metadata: { note: "n".repeat(4_000) }
+        },
+        () => Deferred.await(gate)
+      )
+      yield* cron.schedule(queue, { replace: true })
+      yield* TestClock.adjust(1_200_000)
+      for (let i = 0; i < 2; i++) {
+        yield* cron.backfill(id, { from: 0, to: 300_000, limit: 300 }).pipe(Effect.ignore)
+      }
+      const info = yield* cron.get(id)
+      assert.deepStrictEqual([info.running.length, info.waiting], [200, 1_300])
+      const refusal = yield* Effect.flip(cron.backfill(id, { from: 0, to: 300_000, limit: 300 }))
+      assert.match(refusal.message, /too many runs wait/)
+      yield* Deferred.succeed(gate, undefined)
+      for (let i = 0; i < 2_000 && (yield* cron.get(id)).waiting > 0; i++) yield* settled
+      assert.strictEqual((yield* cron.get(id)).waiting, 0)
+    })
+  )
+
+  it("comes back as it was written, with attributes of later versions", () => {
+    const run = { id: "id", kind: "trigger", slot: 5 } as const
+    const state = {
+      revision: 3,
+      definition: { id: "job" } as Cron.Definition,
+      enabled: true,
+      pauseNote: null,
+      createdAt: 1,
+      cursor: 2,
+      runs: 0,
+      token: 4,
+      waiting: [run, { id: "job@1970-01-01T00:00:00.007Z", kind: "misfire", slot: 7 }],
+      active: [
+        { ...run, token: 4, attempt: 2, lost: 1, runner: "r", startedAt: 6, until: 9, cancel: "overlap" },
+        { ...run, token: 3, attempt: 1, lost: 0, runner: "q", startedAt: 6, until: 9, cancel: null }
+      ],
+      later: "kept"
+    } as const
+    const written: unknown = JSON.parse(JSON.stringify(encodeJob({ state, by: "r", recorded: 8 })))
+    assert.deepStrictEqual(decodeJob(written), { state, by: "r", recorded: 8 } as never)
+    const newer = decodeJob({ ...(written as object), v: 2 })
+    assert.match(newer instanceof UnreadableJob ? newer.detail : "", /format 2.*upgrade/)
+    assert.instanceOf(decodeJob("text"), UnreadableJob)
+  })
+
+  test(
+    "of a newer format is left alone, and hides no other job",
+    Effect.gen(function* () {
+      const kv = yield* memoryKv
+      yield* kv.set(["cron", "job", "newer"], { v: 2 })
+      const cron = yield* schedulerOver(kv)
+      yield* cron.schedule(Cron.job("job", { schedule: "@yearly" }, () => Effect.void))
+      assert.deepStrictEqual(
+        (yield* cron.list).map((info) => info.id),
+        ["job"]
+      )
+      const error = yield* Effect.flip(cron.schedule(Cron.job("newer", { schedule: "@yearly" }, () => Effect.void)))
+      assert.strictEqual(error.reason._tag, "Unavailable")
+      assert.isFalse(error.isRetryable)
+      assert.match(error.message, /upgrade this process/)
+    })
+  )
+
+  test(
+    "does not hold results that are too long, and says so",
+    Effect.gen(function* () {
+      const kv = yield* memoryKv
+      const cron = yield* schedulerOver(kv)
+      const long = Cron.job("long", { schedule: "@yearly", success: Schema.String }, () =>
+        Effect.succeed("x".repeat(40_000))
+      )
+      yield* cron.schedule(long)
+      const record = yield* cron.trigger("long")
+      assert.deepStrictEqual([record.outcome, record.value], ["Succeeded", undefined])
+      assert.match(record.error ?? "", /more than 32768 bytes/)
+      const failed = yield* Effect.flip(Effect.provideService(long.trigger, Cron.Scheduler, cron))
+      assert.match(failed.message, /more than 32768 bytes/)
+      yield* cron.schedule(Cron.job("fails", { schedule: "@yearly" }, () => Effect.fail("y".repeat(100_000))))
+      assert.strictEqual((yield* cron.trigger("fails")).error?.length, 2_000)
+    })
+  )
+
+  const options: ReadonlyArray<readonly [Cron.KvStoreOptions, string]> = [
+    [{ lease: "10 millis" }, "lease"],
+    [{ lease: "Infinity" }, "lease"],
+    [{ lease: -1 }, "lease"],
+    [{ history: 0 }, "history"],
+    [{ history: 501 }, "history"]
+  ]
+  for (const [option, field] of options) {
+    test(
+      `refuses the option ${JSON.stringify(option)}`,
+      Effect.gen(function* () {
+        const error = yield* Effect.flip(schedulerOver(yield* memoryKv, option))
+        assert.strictEqual((error.reason as Cron.Unsupported).field, field)
+      })
+    )
+  }
+})
+
+describe("a scheduler over a Kv that fails", () => {
+  test(
+    "records a run once when the answer to its record was lost",
+    Effect.gen(function* () {
+      const kv = yield* memoryKv
+      let lose = false
+      const lossy: Kv.Service = {
+        ...kv,
+        commit: (steps) =>
+          Effect.flatMap(kv.commit(steps), (versionstamp) => {
+            if (!lose) return Effect.succeed(versionstamp)
+            lose = false
+            const { backend } = kv.capabilities
+            const reason = new Kv.CommitUnknown({ backend, commitId: "lost", detail: "cut off by the test" })
+            return Effect.fail(new Kv.KvError({ reason }))
+          })
+      }
+      const cron = yield* schedulerOver(lossy)
+      const events: Array<string> = []
+      yield* Effect.forkScoped(
+        Stream.runForEach(cron.events, (event) => Effect.sync(() => void events.push(event._tag))),
+        { startImmediately: true }
+      )
+      yield* cron.schedule(
+        Cron.job("job", { schedule: "* * * * *", maxRuns: 1 }, () => Effect.sync(() => void (lose = true)))
+      )
+      yield* TestClock.adjust(5 * minute)
+      assert.deepStrictEqual(events, ["Scheduled", "Started", "Succeeded"])
+      assert.strictEqual((yield* cron.history("job")).length, 1)
+    })
+  )
+
+  test(
+    "catches up when it is back, and shows in its health meanwhile",
+    Effect.gen(function* () {
+      const line = cuttable(yield* memoryKv)
+      const cron = yield* schedulerOver(line.kv)
+      let runs = 0
+      yield* cron.schedule(Cron.job("job", { schedule: "* * * * *" }, () => Effect.sync(() => void runs++)))
+      yield* line.cut
+      yield* TestClock.adjust(3 * minute)
+      assert.strictEqual(runs, 0)
+      assert.notStrictEqual((yield* cron.health).status, "up")
+      yield* line.heal
+      yield* TestClock.adjust(10_000)
+      assert.strictEqual(runs, 1)
+      assert.strictEqual((yield* cron.health).status, "up")
+    })
+  )
+
+  test(
+    "keeps what is going on to itself: a failing store fails the call, as a typed error",
+    Effect.gen(function* () {
+      const line = cuttable(yield* memoryKv)
+      const cron = yield* schedulerOver(line.kv)
+      yield* line.cut
+      const calls: ReadonlyArray<Effect.Effect<unknown, Cron.CronError>> = [
+        cron.get("job"),
+        cron.history("job"),
+        cron.enable("job"),
+        cron.unschedule("job"),
+        cron.schedule(Cron.job("job", { schedule: "@daily" }, () => Effect.void))
+      ]
+      for (const call of calls) {
+        const result = yield* Effect.result(call)
+        assert.isTrue(Result.isFailure(result) && result.failure.reason._tag === "Unavailable")
+        assert.isTrue(Result.isFailure(result) && result.failure.isRetryable)
+      }
+    })
+  )
+})
+
+describe("schedulers whose Kv has no clock of its own", () => {
+  /** The clock of a process that is some milliseconds ahead. */
+  const ahead = (clock: Clock.Clock, millis: number): Clock.Clock => ({
+    ...clock,
+    currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe() + millis,
+    currentTimeMillis: Effect.sync(() => clock.currentTimeMillisUnsafe() + millis)
+  })
+
+  test(
+    "take over after the lease they saw pass, and never because a clock is ahead",
+    Effect.gen(function* () {
+      const kv: Kv.Service = yield* memoryKv
+      const clockless: Kv.Service = {
+        ...kv,
+        capabilities: { ...kv.capabilities, clock: "process", shared: true },
+        now: Clock.currentTimeMillis
+      }
+      const clock = yield* Clock.Clock
+      const ran: Array<readonly [string, number, number]> = []
+      const line = cuttable(clockless)
+      const first = yield* schedulerOver(line.kv, { runner: "first" })
+      // Ten minutes ahead: by its clock every claim of the other is long over.
+      const second = yield* Effect.provideService(
+        schedulerOver(clockless, { runner: "second" }),
+        Clock.Clock,
+        ahead(clock, 10 * minute)
+      )
+      const job = (who: string) =>
+        Cron.job("job", { schedule: "@yearly" }, ({ attempt }) =>
+          Effect.gen(function* () {
+            ran.push([who, attempt, (yield* Clock.currentTimeMillis) / 1_000])
+            return yield* Effect.never
+          })
+        )
+      yield* first.scheduleScoped(job("first"))
+      yield* Effect.forkScoped(Effect.ignore(first.trigger("job")), { startImmediately: true })
+      yield* Effect.provideService(second.scheduleScoped(job("second")), Clock.Clock, ahead(clock, 10 * minute))
+      yield* settled
+      yield* TestClock.adjust(10 * lease)
+      assert.deepStrictEqual(ran, [["first", 1, 0]])
+      yield* line.cut
+      yield* TestClock.adjust(lease + 1_000)
+      assert.deepStrictEqual(
+        ran.map(([who, attempt]) => [who, attempt]),
+        [
+          ["first", 1],
+          ["second", 2]
+        ]
+      )
+      // Who closes waits until its runs are recorded, or known to be lost.
+      yield* line.heal
+    })
+  )
+})
+
+describe("layerKv", () => {
+  test(
+    "shares jobs and history among all that reach the Kv; prefixes and named stores keep them apart",
+    Effect.gen(function* () {
+      const Durable = Kv.named("durable")
+      const kv = yield* memoryKv
+      const job = Cron.job("job", { schedule: "@yearly" }, () => Effect.succeed(1))
+      const run = <E>(
+        layer: Layer.Layer<Cron.Scheduler, E>,
+        body: (cron: Cron.Service) => Effect.Effect<unknown, unknown>
+      ) =>
+        Effect.gen(function* () {
+          const cron = yield* Cron.Scheduler
+          return yield* body(cron)
+        }).pipe(Effect.provide(Layer.fresh(layer)))
+      const shared = Layer.provide(Cron.layerKv, Layer.succeed(Kv.Kv, kv))
+      const named = Layer.provide(Cron.layerKvWith({ store: Durable, runner: "named" }), Layer.succeed(Durable, kv))
+      const apart = Layer.provide(Cron.layerKvWith({ prefix: ["apart"] }), Layer.succeed(Kv.Kv, kv))
+      yield* run(shared, (cron) => Effect.andThen(cron.schedule(job), cron.trigger("job")))
+      assert.deepStrictEqual(yield* run(named, (cron) => Effect.map(cron.history("job"), (all) => all.length)), 1)
+      assert.deepStrictEqual(yield* run(apart, (cron) => cron.list), [])
+      assert.strictEqual(yield* run(named, (cron) => Effect.succeed(cron.runner)), "named")
+    })
+  )
+
+  test(
+    "answers a trigger that another process runs, also with an Exit",
+    Effect.gen(function* () {
+      const kv = yield* memoryKv
+      const worker = yield* schedulerOver(kv, { runner: "worker" })
+      const caller = yield* schedulerOver(kv, { runner: "caller" })
+      let outcome: Effect.Effect<number, string> = Effect.succeed(7)
+      const job = Cron.job("job", { schedule: "@yearly", success: Schema.Finite, error: Schema.String }, () =>
+        Effect.suspend(() => outcome)
+      )
+      yield* worker.schedule(job)
+      const call = Effect.gen(function* () {
+        const fiber = yield* Effect.forkChild(caller.trigger("job"), { startImmediately: true })
+        yield* TestClock.adjust(1_000)
+        return yield* Fiber.join(fiber)
+      })
+      assert.deepStrictEqual((yield* call).exit, Exit.succeed(7))
+      outcome = Effect.fail("no")
+      const failed = yield* call
+      assert.strictEqual(failed.runner, "worker")
+      const error = Exit.isFailure(failed.exit) ? Result.getOrUndefined(Exit.findError(failed.exit)) : undefined
+      assert.deepStrictEqual([error?._tag, error?.outcome, error?.failure], ["RunFailed", "Failed", "no"])
+      outcome = Effect.interrupt
+      assert.isTrue(Exit.hasInterrupts((yield* call).exit))
+      const unknown = yield* Effect.flip(caller.trigger("nobody"))
+      assert.strictEqual(unknown.reason._tag, "UnknownJob")
+    })
+  )
+})
