@@ -40,7 +40,7 @@ export interface DstRules {
  * @internal
  */
 export interface Instants {
-  /** The first instant after the given one; `undefined` when there is none. */
+  /** The first instant after the given one; `undefined` when there is none (within a hundred years). */
   readonly after: (instant: number) => number | undefined
   /** The last instant before the given one; `undefined` when there is none. */
   readonly before: (instant: number) => number | undefined
@@ -48,6 +48,10 @@ export interface Instants {
 
 // No wall time is further from its instant than this, in seconds: the offset of a zone, or the length of a gap that is made up for.
 const reach = 26 * 3_600
+
+// How far a search goes, in seconds: a hundred years. Dates come every 40 years at least (29 February on a Monday); times that a
+// zone skips each time they would come (`gap: "skip"`) never do.
+const horizon = 3_155_760_000
 
 /** @internal */
 export const expressionInstants = (pattern: Pattern, zone: Zone, dst: DstRules): Instants => {
@@ -59,7 +63,7 @@ export const expressionInstants = (pattern: Pattern, zone: Zone, dst: DstRules):
   return {
     after: (instant) => {
       let from = Math.floor(instant / 1_000) + 1
-      while (true) {
+      for (const last = from + horizon; from < last;) {
         const { after, before, end, offset, start } = zone.stretchAt(from)
         if (gapAfter && from === start && before < offset && walls.from(start + before)! < start + offset)
           return from * 1_000
@@ -75,10 +79,11 @@ export const expressionInstants = (pattern: Pattern, zone: Zone, dst: DstRules):
         // Where the clock does not go back, nothing is due before the next wall that matches: pass over the years between.
         from = found !== undefined && after >= offset ? Math.max(end, found - reach) : end
       }
+      return undefined
     },
     before: (instant) => {
       let to = Math.ceil(instant / 1_000) - 1
-      while (true) {
+      for (const last = to - horizon; to > last;) {
         const { after, before, end, offset, start } = zone.stretchAt(to)
         const high = Math.min(to + offset, (first || after >= offset ? offset : after) + end - 1)
         const limit = (second || before <= offset ? offset : before) + start
@@ -91,6 +96,7 @@ export const expressionInstants = (pattern: Pattern, zone: Zone, dst: DstRules):
         if (gapAfter && before < offset && walls.upTo(start + offset - 1)! >= start + before) return start * 1_000
         to = found !== undefined && before <= offset ? Math.min(start - 1, found + reach) : start - 1
       }
+      return undefined
     }
   }
 }
