@@ -108,3 +108,4 @@ export {
 export { type JobInfo, type RegisterOptions, type Schedulable, Scheduler, type Service } from "./cron/scheduler.ts"
 export type { ActiveRun, JobState, RecordData, WaitingRun } from "./cron/state.ts"
 export type { Capabilities, Modification, Store, StoreChange } from "./cron/store.ts"
+export type { WakeUps } from "./cron/wakeUps.ts"

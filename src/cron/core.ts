@@ -55,11 +55,16 @@ export interface Core {
     runId: string,
     ask: Effect.Effect<void, CronError>
   ) => Effect.Effect<RunRecord, CronError>
-  /** The background work: the timer, and changes of others. */
-  readonly start: Effect.Effect<void, never, Scope.Scope>
+  /** Looks at a job when somebody else than the timer wakes it, be it a little early. */
+  readonly fire: (jobId: string) => Effect.Effect<void>
+  /** The background work: the timer, unless somebody else wakes the jobs, and changes of others. */
+  readonly start: (options: { readonly timer: boolean }) => Effect.Effect<void, never, Scope.Scope>
   /** Interrupts or drains every run, and answers every waiting caller. */
   readonly stop: Effect.Effect<void>
 }
+
+// How early somebody else may wake a job and still mean the slot that comes.
+const earliest = 1_000
 
 type Answers = Map<string, Deferred.Deferred<RunRecord, CronError>>
 
@@ -344,11 +349,22 @@ export const makeCore = (
     yield* answerFromHistory(jobId)
   })
 
-  const start = Effect.gen(function* () {
-    yield* background("cron timer", health, (part) => {
-      parts.timer = part
-      return timer.run(advanceAll)
-    })
+  const fire = Effect.fnUntraced(function* (jobId: string) {
+    yield* advance(jobId)
+    const at = timer.at(jobId)
+    const now = yield* storeNow
+    if (at === undefined || at - now > earliest) return
+    yield* Effect.sleep(Math.max(0, at - now))
+    yield* advance(jobId)
+  })
+
+  const start: Core["start"] = Effect.fnUntraced(function* (options) {
+    if (options.timer) {
+      yield* background("cron timer", health, (part) => {
+        parts.timer = part
+        return timer.run(advanceAll)
+      })
+    }
     if (!shared) return
     yield* background("cron changes", health, (part) =>
       Effect.gen(function* () {
@@ -385,7 +401,7 @@ export const makeCore = (
     hub.close()
   })
 
-  return { entries, host, timer, slots, commit, commitOn, remove, awaitRecord, start, stop }
+  return { entries, host, timer, slots, commit, commitOn, remove, awaitRecord, fire, start, stop }
 }
 
 interface Done<A> {

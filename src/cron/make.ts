@@ -2,7 +2,6 @@ import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
-import * as Equal from "effect/Equal"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
@@ -10,17 +9,17 @@ import { ParentSpan } from "effect/Tracer"
 import { makeHealth } from "../internal/health.ts"
 import { makeMessageIds } from "../internal/ids.ts"
 import { type Core, makeCore } from "./core.ts"
-import type { Draft } from "./draft.ts"
-import { type CronError, DuplicateJob, fail, InvalidDefinition, Unavailable, UnknownJob } from "./errors.ts"
+import { fail, InvalidDefinition, Unavailable, UnknownJob } from "./errors.ts"
 import type { Event } from "./events.ts"
 import { makeHub } from "./hub.ts"
-import type { Prepared } from "./prepared.ts"
 import { toRunRecord } from "./records.ts"
-import { type Entry, makeEntry, stopEntry } from "./registry.ts"
+import { registerWith } from "./register.ts"
+import { type Entry, stopEntry } from "./registry.ts"
 import { textOf } from "./schedule.ts"
 import type { JobInfo, RegisterOptions, Schedulable, Service } from "./scheduler.ts"
 import type { JobState, WaitingRun } from "./state.ts"
 import type { Store } from "./store.ts"
+import type { WakeUps } from "./wakeUps.ts"
 
 const eventBuffer = 4_096
 
@@ -36,6 +35,8 @@ export const make = (
   options?: {
     /** Names this instance in records and claims; must be unique among instances. Default: a random id. */
     readonly runner?: string | undefined
+    /** Who wakes the scheduler for its slots. Default: one timer of its own for all jobs. */
+    readonly wakeUps?: WakeUps | undefined
   }
 ): Effect.Effect<Service, never, Scope.Scope> =>
   Effect.gen(function* () {
@@ -44,8 +45,9 @@ export const make = (
     const health = yield* makeHealth(store.capabilities.backend)
     const hub = makeHub<Event>(eventBuffer)
     const context = Context.omit(ParentSpan)(yield* Effect.context<never>()) as Context.Context<never>
+    const { wakeUps } = options ?? {}
     const core = makeCore(store, runner, hub, health, context)
-    yield* core.start
+    yield* core.start({ timer: wakeUps === undefined })
     yield* Effect.addFinalizer(() => core.stop)
 
     const info = (state: JobState): JobInfo => toInfo(core, state)
@@ -54,7 +56,7 @@ export const make = (
       if (state === undefined) return yield* fail(new UnknownJob({ jobId, operation }))
       return state
     })
-    const register = registerWith(core, nextId)
+    const register = registerWith(core, nextId, wakeUps)
 
     const schedule: Service["schedule"] = (job, registerOptions) =>
       Effect.flatMap(job.prepare, (prepared) =>
@@ -217,92 +219,4 @@ const toInfo = (core: Core, state: JobState): JobInfo => {
     hasHandler: core.entries.has(definition.id),
     metadata: definition.metadata
   })
-}
-
-/** Stores a definition by the version rule and makes its handler the one of this process. */
-const registerWith =
-  (core: Core, nextId: (now: number) => string) =>
-  (
-    prepared: Prepared,
-    options: RegisterOptions | undefined
-  ): Effect.Effect<{ readonly entry: Entry; readonly state: JobState }, CronError> =>
-    Effect.gen(function* () {
-      const { definition, local } = prepared
-      const old = core.entries.get(definition.id)
-      const replace = options?.replace === true
-      if (old !== undefined && !replace) {
-        return yield* fail(new DuplicateJob({ jobId: definition.id }))
-      }
-      const unfit = prepared.unfit?.(core.host)
-      if (unfit !== undefined) return yield* unfit
-      const entry = makeEntry(prepared)
-      const open = (stored: JobState | undefined, now: number): JobState =>
-        stored ?? {
-          revision: 0,
-          definition,
-          enabled: local.enabled,
-          pauseNote: local.pauseNote ?? null,
-          createdAt: now,
-          cursor: now,
-          runs: 0,
-          token: 0,
-          active: [],
-          waiting: []
-        }
-      core.entries.set(definition.id, entry)
-      const state = yield* core
-        .commitOn(definition.id, open, (draft, now) => {
-          offer(draft, prepared, replace, now)
-          draft.advance()
-          if (local.runOnInit && draft.state.enabled) {
-            draft.accept({ id: nextId(now), kind: "init", slot: now })
-          }
-          return draft.state
-        })
-        .pipe(
-          Effect.onError(() =>
-            Effect.sync(() => {
-              if (old === undefined) core.entries.delete(definition.id)
-              else core.entries.set(definition.id, old)
-            })
-          )
-        )
-      return { entry, state: state ?? open(undefined, 0) }
-    }).pipe(Effect.uninterruptible)
-
-/** The version rule: what of an offered definition is stored. */
-const offer = (draft: Draft, { definition }: Prepared, replace: boolean, now: number): void => {
-  const stored = draft.state.definition
-  const created = draft.state.revision === 0
-  const jobId = definition.id
-  const time = DateTime.makeUnsafe(now)
-  draft.events.push({ _tag: "Scheduled", jobId, time, created })
-  if (created) {
-    draft.update({ definition })
-    return
-  }
-  const same = Equal.equals({ ...stored, version: 0 }, { ...definition, version: 0 })
-  const applied = replace || definition.version > stored.version
-  if (applied) {
-    const sameSlots =
-      Equal.equals(stored.schedule, definition.schedule) &&
-      stored.timezone === definition.timezone &&
-      Equal.equals(stored.dst, definition.dst)
-    draft.update({
-      definition,
-      // Slots of a new schedule begin now; under the old one they may have been missed and are looked at as such.
-      cursor: sameSlots ? draft.state.cursor : Math.max(draft.state.cursor, now)
-    })
-  }
-  if (!same) {
-    const { version: storedVersion } = draft.state.definition
-    draft.events.push({
-      _tag: "Redefined",
-      jobId,
-      time,
-      applied,
-      storedVersion,
-      offeredVersion: definition.version
-    })
-  }
 }

@@ -3,8 +3,10 @@
  */
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Result from "effect/Result"
+import * as Scope from "effect/Scope"
 import type { Definition } from "./definition.ts"
 import type { CronError } from "./errors.ts"
 import type { Prepared } from "./prepared.ts"
@@ -32,6 +34,8 @@ export interface Entry {
   state: JobState | undefined
   /** Failed looks at this job in a row, for the backoff. */
   failures: number
+  /** Open while somebody else than the timer wakes it. */
+  wakeUps: Scope.Closeable | undefined
 }
 
 /** @internal */
@@ -40,8 +44,26 @@ export const makeEntry = (prepared: Prepared): Entry => ({
   prepared,
   running: new Map(),
   state: undefined,
-  failures: 0
+  failures: 0,
+  wakeUps: undefined
 })
+
+/** @internal */
+export const beginWakeUps = Effect.fnUntraced(function* <E>(
+  entry: Entry,
+  register: Effect.Effect<void, E, Scope.Scope>
+) {
+  entry.wakeUps = yield* Scope.make()
+  yield* Scope.provide(register, entry.wakeUps).pipe(Effect.onError(() => endWakeUps(entry)))
+})
+
+/** @internal */
+export const endWakeUps = (entry: Entry): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const { wakeUps } = entry
+    entry.wakeUps = undefined
+    return wakeUps === undefined ? Effect.void : Scope.close(wakeUps, Exit.void)
+  })
 
 /** Interrupts a run, once, with the reason that its record will show. @internal */
 export const stopRun = (running: Running, reason: StopReason): void => {
@@ -57,6 +79,7 @@ export const stopEntry = Effect.fnUntraced(function* (
   drain: number,
   except?: number | undefined
 ) {
+  yield* endWakeUps(entry)
   const others = () => Array.from(entry.running.values()).filter((running) => running.token !== except)
   const ended = Effect.suspend(() =>
     Fiber.awaitAll(others().flatMap((running) => (running.fiber === undefined ? [] : [running.fiber])))

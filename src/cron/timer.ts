@@ -14,8 +14,8 @@ export interface Timer {
   readonly set: (id: string, at: number | undefined) => void
   /** How far the store's clock is ahead of this process's clock. */
   readonly adjust: (offset: number) => void
-  /** How many ids wait. */
-  readonly size: () => number
+  /** When an id is due, as it was set. */
+  readonly at: (id: string) => number | undefined
   /** Runs until interrupted; `fire` is given what is due, in order of time and id. */
   readonly run: (fire: (ids: ReadonlyArray<string>) => Effect.Effect<void>) => Effect.Effect<never>
 }
@@ -71,7 +71,7 @@ export const makeTimer = (): Timer => {
       offset = next
       if (step) changed.openUnsafe()
     },
-    size: () => byId.size,
+    at: (id) => byId.get(id)?.at,
     run: (fire) =>
       Effect.gen(function* () {
         const clock = yield* Clock.Clock
