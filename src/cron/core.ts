@@ -382,11 +382,17 @@ export const makeCore = (
 
   const stop = Effect.gen(function* () {
     const all = Array.from(entries.values())
+    const runs = all.flatMap((entry) => Array.from(entry.running.values()))
     entries.clear()
     yield* Effect.forEach(all, (entry) => stopEntry(entry, "closed", entry.prepared.local.drain), {
       discard: true,
       concurrency: "unbounded"
     })
+    if (runs.length > 0) {
+      const interrupted = runs.filter((running) => running.reason === "closed").length
+      const ended = runs.length - interrupted
+      yield* Effect.logInfo(`Cron closed: ${ended} run(s) ended in time, ${interrupted} interrupted`)
+    }
     const closed = fail(
       new Unavailable({
         backend: store.capabilities.backend,
