@@ -302,6 +302,113 @@ describe("schedulers whose Kv has no clock of its own", () => {
   )
 })
 
+describe("after an outage of every process", () => {
+  const rows: ReadonlyArray<readonly [Cron.Misfire, ReadonlyArray<readonly [string, number]>]> = [
+    // Down from minute 2.5 to 7.5: the slots 3 to 7 passed, the last of them half a minute ago.
+    [{ policy: "skip" }, [["schedule", 7]]],
+    [{ policy: "once" }, [["schedule", 7]]],
+    [{ policy: "once", grace: "10 seconds" }, [["misfire", 7]]],
+    [{ policy: "skip", grace: "10 seconds" }, []],
+    [
+      { policy: "all" },
+      [
+        ["misfire", 3],
+        ["misfire", 4],
+        ["misfire", 5],
+        ["misfire", 6],
+        ["schedule", 7]
+      ]
+    ],
+    [
+      { policy: "all", within: "2 minutes" },
+      [
+        ["misfire", 6],
+        ["schedule", 7]
+      ]
+    ]
+  ]
+  for (const [misfire, expected] of rows) {
+    test(
+      `the slots that passed are dealt with by ${JSON.stringify(misfire)}`,
+      Effect.gen(function* () {
+        const kv = yield* memoryKv
+        const ran: Array<readonly [string, number]> = []
+        const job = Cron.job("job", { schedule: "* * * * *", misfire }, ({ kind, scheduledTime }) =>
+          Effect.sync(() => void ran.push([kind, scheduledTime.epochMilliseconds / minute]))
+        )
+        const up = (runner: string, millis: number) =>
+          Effect.gen(function* () {
+            const cron = yield* schedulerOver(kv, { runner })
+            yield* cron.scheduleScoped(job)
+            yield* settled
+            yield* TestClock.adjust(millis)
+            return yield* cron.history("job")
+          }).pipe(Effect.scoped)
+        yield* up("before", 2.5 * minute)
+        assert.deepStrictEqual(ran, [
+          ["schedule", 1],
+          ["schedule", 2]
+        ])
+        ran.length = 0
+        yield* TestClock.adjust(5 * minute)
+        const history = yield* up("after", 1_000)
+        assert.deepStrictEqual(ran, expected)
+        assert.strictEqual(history.length, 2 + expected.length)
+      })
+    )
+  }
+})
+
+describe("two versions of a program on one Kv", () => {
+  test(
+    "go by the higher version of a definition, whoever came first, and tell",
+    Effect.gen(function* () {
+      const kv = yield* memoryKv
+      const old = yield* schedulerOver(kv, { runner: "old" })
+      const redefined: Array<readonly [boolean, number, number]> = []
+      const told = (cron: Cron.Service) =>
+        Effect.forkScoped(
+          Stream.runForEach(cron.events, (event) =>
+            Effect.sync(() => {
+              if (event._tag !== "Redefined") return
+              redefined.push([event.applied, event.storedVersion, event.offeredVersion])
+            })
+          ),
+          { startImmediately: true }
+        )
+      const ran: Array<readonly [string, number]> = []
+      const job = (who: string, schedule: string, version: number) =>
+        Cron.job("job", { schedule, version }, (run) =>
+          Effect.sync(() => void ran.push([who, run.scheduledTime.epochMilliseconds / minute]))
+        )
+      yield* told(old)
+      yield* old.scheduleScoped(job("old", "*/10 * * * *", 1))
+      yield* TestClock.adjust(10 * minute)
+      const newer = yield* schedulerOver(kv, { runner: "newer" })
+      yield* told(newer)
+      yield* newer.scheduleScoped(job("newer", "*/15 * * * *", 2))
+      // A process of the old version starts once more in the middle of the deployment.
+      const late = yield* schedulerOver(kv, { runner: "late" })
+      yield* told(late)
+      yield* late.scheduleScoped(job("late", "*/10 * * * *", 1))
+      yield* TestClock.adjust(50 * minute)
+      assert.deepStrictEqual(redefined, [
+        [true, 2, 2],
+        [false, 2, 1]
+      ])
+      assert.deepStrictEqual(
+        ran.map(([, slot]) => slot),
+        [10, 15, 30, 45, 60]
+      )
+      for (const cron of [old, newer, late]) {
+        const info = yield* cron.get("job")
+        assert.deepStrictEqual([info.version, info.schedule], [2, "*/15 * * * *"])
+      }
+      assert.strictEqual((yield* old.history("job")).length, 5)
+    })
+  )
+})
+
 describe("layerKv", () => {
   test(
     "shares jobs and history among all that reach the Kv; prefixes and named stores keep them apart",

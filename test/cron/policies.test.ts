@@ -3,7 +3,7 @@
  * policies mean, these tables say when.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Schedule, Scope } from "effect"
+import { Effect, Exit, Fiber, Logger, Schedule, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Cron from "../../src/Cron.ts"
 import { collectEvents, tags } from "../../src/testing/cronSupport.ts"
@@ -346,6 +346,26 @@ describe("closing the scheduler", () => {
       const seen = yield* Fiber.join(watcher)
       assert.deepStrictEqual(order, ["finalized"])
       assert.deepStrictEqual(seen.slice(-2), ["Started", "Cancelled"])
+    })
+  )
+
+  it.effect("reports how its runs ended", () =>
+    Effect.gen(function* () {
+      const lines: Array<string> = []
+      const logger = Logger.make(({ message }) => void lines.push(String(message)))
+      const close = yield* Effect.gen(function* () {
+        const cron = yield* Effect.flatMap(Cron.makeProcessStore(), (store) => Cron.make(store))
+        const every = { schedule: "* * * * *" }
+        yield* cron.schedule(Cron.job("ends", { ...every, drain: "1 minute" }, () => Effect.sleep("30 seconds")))
+        yield* cron.schedule(Cron.job("goes on", { ...every, drain: "10 seconds" }, () => Effect.never))
+        yield* cron.schedule(Cron.job("is not running", { schedule: "@yearly" }, () => Effect.void))
+        yield* TestClock.adjust("1 minute")
+      }).pipe(Effect.scoped, Effect.provide(Logger.layer([logger])), (scoped) =>
+        Effect.forkChild(scoped, { startImmediately: true })
+      )
+      yield* TestClock.adjust("1 minute")
+      yield* Fiber.join(close)
+      assert.deepStrictEqual(lines, ["Cron closed: 1 run(s) ended in time, 1 interrupted"])
     })
   )
 

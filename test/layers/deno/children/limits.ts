@@ -20,9 +20,10 @@ const attempt = (what: string, effect: Effect.Effect<unknown, Cron.CronError>) =
     onSuccess: () => say(what, "ok")
   })
 
+const foreign = new AbortController()
+
 const program = Effect.gen(function* () {
   const scheduler = yield* Cron.Scheduler
-  const foreign = new AbortController()
   const ended = Deno.cron("taken", "0 0 1 1 *", { signal: foreign.signal }, () => undefined)
   yield* attempt("taken", scheduler.schedule(job("taken")))
   say("stored", yield* scheduler.has("taken"))
