@@ -23,7 +23,7 @@ import { endedEvent, makeRecord, toRunRecord } from "./records.ts"
 import { type Entry, followState, makeSlotsCache, noSlots, type Running, stopEntry, stopRun } from "./registry.ts"
 import { CurrentRun, type RunRecord } from "./run.ts"
 import { executeRun } from "./runner.ts"
-import type { ActiveRun, JobState, RecordData } from "./state.ts"
+import type { ActiveRun, JobState, RecordData, WaitingRun } from "./state.ts"
 import type { Host } from "./host.ts"
 import type { Modification, Store } from "./store.ts"
 import { countRun } from "./telemetry.ts"
@@ -66,7 +66,14 @@ export interface Core {
 // How early somebody else may wake a job and still mean the slot that comes.
 const earliest = 1_000
 
-type Answers = Map<string, Deferred.Deferred<RunRecord, CronError>>
+/** Somebody who waits for the end of a run. */
+interface Waiter {
+  readonly deferred: Deferred.Deferred<RunRecord, CronError>
+  /** The run was accepted: from now on it is in the state, or in the history, or gone with its job. */
+  asked: boolean
+}
+
+type Waiters = Map<string, Waiter>
 
 /** @internal */
 export const makeCore = (
@@ -79,7 +86,7 @@ export const makeCore = (
   const entries = new Map<string, Entry>()
   const timer = makeTimer()
   const slots = makeSlotsCache()
-  const waiters = new Map<string, Answers>()
+  const waiters = new Map<string, Waiters>()
   const { lease, shared } = store.capabilities
   const host: Host = { capabilities: store.capabilities, joins: store.joins, marks: store.marks }
   const clock = { offset: 0 }
@@ -140,7 +147,7 @@ export const makeCore = (
     let stops: ReadonlyArray<() => void> = []
     if (entry !== undefined) {
       entry.failures = 0
-      if (done === undefined || entry.state === undefined || done.state.revision >= entry.state.revision) {
+      if (done === undefined || isAsNew(done.state, entry.state)) {
         stops = followState(entry, done?.state)
         timer.set(jobId, done?.wakeAt)
       }
@@ -161,7 +168,7 @@ export const makeCore = (
 
   const answer = (data: RecordData) => {
     const waiter = waiters.get(data.jobId)?.get(data.id)
-    return waiter === undefined ? Effect.void : Deferred.succeed(waiter, toRunRecord(data))
+    return waiter === undefined ? Effect.void : Deferred.succeed(waiter.deferred, toRunRecord(data))
   }
 
   const launch = Effect.fnUntraced(function* (
@@ -300,12 +307,7 @@ export const makeCore = (
     }
     if (waiting === undefined) return false
     const now = yield* storeNow
-    const none = { attempt: 0, token: 0, runner, startedAt: now }
-    for (const run of waiting) {
-      yield* answer(
-        makeRecord(jobId, run, none, { outcome: "Cancelled", reason: "unscheduled", error: null, endedAt: now })
-      )
-    }
+    for (const run of waiting) yield* answer(unscheduledRecord(jobId, run, now))
     hub.publish({ _tag: "Unscheduled", jobId, time: DateTime.makeUnsafe(now) })
     return true
   }, Effect.uninterruptible)
@@ -313,26 +315,47 @@ export const makeCore = (
   const awaitRecord: Core["awaitRecord"] = (jobId, runId, ask) =>
     Effect.acquireUseRelease(
       Effect.sync(() => {
-        const deferred = Deferred.makeUnsafe<RunRecord, CronError>()
-        const answers: Answers = waiters.get(jobId) ?? new Map()
-        waiters.set(jobId, answers.set(runId, deferred))
-        return deferred
+        const waiter: Waiter = { deferred: Deferred.makeUnsafe<RunRecord, CronError>(), asked: false }
+        const all: Waiters = waiters.get(jobId) ?? new Map()
+        waiters.set(jobId, all.set(runId, waiter))
+        return waiter
       }),
-      (deferred) => Effect.andThen(ask, Deferred.await(deferred)),
+      (waiter) =>
+        Effect.gen(function* () {
+          yield* ask
+          waiter.asked = true
+          return yield* Deferred.await(waiter.deferred)
+        }),
       () =>
         Effect.sync(() => {
-          const answers = waiters.get(jobId)
-          answers?.delete(runId)
-          if (answers?.size === 0) waiters.delete(jobId)
+          const all = waiters.get(jobId)
+          all?.delete(runId)
+          if (all?.size === 0) waiters.delete(jobId)
         })
     )
 
-  /** Answers callers whose run ended in another process. */
-  const answerFromHistory = Effect.fnUntraced(function* (jobId: string) {
-    if (!waiters.has(jobId)) return
+  /** Answers callers whose run ended in another process, or went with its job. */
+  const answerWaiters = Effect.fnUntraced(function* (jobId: string) {
+    const asked = Array.from(waiters.get(jobId) ?? []).filter(([, waiter]) => waiter.asked)
+    if (asked.length === 0) return
+    // In this order: a run that is not in the state any more has its record by then.
+    const state = yield* store.get(jobId)
     const records = yield* store.history(jobId, 100)
     yield* Effect.forEach(records, answer, { discard: true })
+    const known = new Set([...records, ...(state?.active ?? []), ...(state?.waiting ?? [])].map((run) => run.id))
+    const now = yield* storeNow
+    for (const [id] of asked)
+      if (!known.has(id)) yield* answer(unscheduledRecord(jobId, { id, kind: "trigger", slot: now }, now))
   })
+
+  /** The record of a run that went with its job before it started. */
+  const unscheduledRecord = (jobId: string, run: WaitingRun, now: number): RecordData =>
+    makeRecord(
+      jobId,
+      run,
+      { attempt: 0, token: 0, runner, startedAt: now },
+      { outcome: "Cancelled", reason: "unscheduled", error: null, endedAt: now }
+    )
 
   /** Looks at a job that somebody else changed; without asking the store when the new state needs nothing of this process. */
   const follow = Effect.fnUntraced(function* (jobId: string, state?: JobState | undefined) {
@@ -346,7 +369,7 @@ export const makeCore = (
         ? apply(jobId, now, { answer: undefined, draft, state, wakeAt: draft.wakeAt() })
         : advance(jobId)
     }
-    yield* answerFromHistory(jobId)
+    yield* answerWaiters(jobId)
   })
 
   const fire = Effect.fnUntraced(function* (jobId: string) {
@@ -401,14 +424,19 @@ export const makeCore = (
         lasting: true
       })
     )
-    for (const answers of waiters.values()) {
-      for (const deferred of answers.values()) Deferred.doneUnsafe(deferred, Exit.fail(closed))
+    for (const ofJob of waiters.values()) {
+      for (const { deferred } of ofJob.values()) Deferred.doneUnsafe(deferred, Exit.fail(closed))
     }
     hub.close()
   })
 
   return { entries, host, timer, slots, commit, commitOn, remove, awaitRecord, fire, start, stop }
 }
+
+/** Whether a state is no older than one that was seen before. A job may have been removed and made anew in between. */
+const isAsNew = (state: JobState, seen: JobState | undefined): boolean =>
+  seen === undefined ||
+  (state.incarnation === seen.incarnation ? state.revision >= seen.revision : state.createdAt >= seen.createdAt)
 
 interface Done<A> {
   readonly answer: A

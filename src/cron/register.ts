@@ -32,6 +32,7 @@ export const registerWith =
       const entry = makeEntry(prepared)
       const open = (stored: JobState | undefined, now: number): JobState =>
         stored ?? {
+          incarnation: nextId(now),
           revision: 0,
           definition,
           enabled: local.enabled,

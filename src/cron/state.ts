@@ -47,6 +47,8 @@ export interface ActiveRun extends WaitingRun {
  * @category drivers
  */
 export interface JobState {
+  /** Names this life of the job: after `unschedule` a job of the same id is another one. */
+  readonly incarnation: string
   /** Counts changes, so that whoever caches a state knows which of two is newer. */
   readonly revision: number
   readonly definition: Definition

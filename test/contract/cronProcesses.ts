@@ -7,7 +7,7 @@ import { Effect, Exit, Layer, Scope } from "effect"
 import * as Cron from "../../src/Cron.ts"
 import type * as Kv from "../../src/Kv.ts"
 import { type CronStart, judgeCron } from "../../src/testing/cronJudge.ts"
-import { type Child, startProcess } from "../support/processes.ts"
+import { type Child, type Runtime, startProcess } from "../support/processes.ts"
 import { proofJob, proofLease, proofPeriod } from "./cronChild.ts"
 
 interface Place {
@@ -34,6 +34,8 @@ export const cronProcesses = <E>(
     >
     /** How long they are killed and stopped. */
     readonly seconds: number
+    /** What the three run on. Default: Node. */
+    readonly runtimes?: ReadonlyArray<Runtime> | undefined
   }
 ): void => {
   describe(`three schedulers over ${name}, killed and stopped at random for ${options.seconds} s`, () => {
@@ -47,9 +49,10 @@ export const cronProcesses = <E>(
           const tally = { killed: 0, stopped: 0 }
           const launch = Effect.gen(function* () {
             const runner = `runner-${all.length + 1}`
+            const runtime = options.runtimes?.[all.length % options.runtimes.length] ?? "node"
             const scope = yield* Scope.make()
             yield* Effect.addFinalizer(() => Scope.close(scope, Exit.void))
-            const child = yield* Scope.provide(startProcess("node", options.script, [...args, runner]), scope)
+            const child = yield* Scope.provide(startProcess(runtime, options.script, [...args, runner]), scope)
             const place = { runner, child, scope }
             all.push(place)
             return place

@@ -1,23 +1,12 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Clock, Deferred, Effect, Exit, Fiber, Layer, References, Result, Schema, type Scope, Stream } from "effect"
+import { Clock, Deferred, Effect, Result, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as Cron from "../../src/Cron.ts"
 import { decodeJob, encodeJob, UnreadableJob } from "../../src/cron/stateCodec.ts"
 import * as Kv from "../../src/Kv.ts"
-import * as Memory from "../../src/layers/memory/index.ts"
 import { cuttable } from "../../src/testing/cronLines.ts"
+import { lease, memoryKv, minute, schedulerOver, test } from "./sharedKv.ts"
 import { settled } from "./support.ts"
-
-const lease = 10_000
-const minute = 60_000
-
-const memoryKv = Effect.flatMap(Memory.makeKvDriver({ limits: "portable" }), (driver) => Kv.make(driver))
-
-const schedulerOver = (kv: Kv.Service, options?: Cron.KvStoreOptions & { readonly runner?: string }) =>
-  Effect.flatMap(Cron.makeKvStore(kv, { lease, ...options }), (store) => Cron.make(store, { runner: options?.runner }))
-
-const test = (name: string, body: Effect.Effect<void, unknown, Scope.Scope>) =>
-  it.effect(name, () => body.pipe(Effect.scoped, Effect.provideService(References.MinimumLogLevel, "None")))
 
 const keysOf = (kv: Kv.Service) =>
   Effect.map(Stream.runCollect(kv.list({ prefix: ["cron"] })), (entries) => entries.map(({ key }) => key.slice(1)))
@@ -98,6 +87,7 @@ describe("what a scheduler keeps in a Kv", () => {
   it("comes back as it was written, with attributes of later versions", () => {
     const run = { id: "id", kind: "trigger", slot: 5 } as const
     const state = {
+      incarnation: "first",
       revision: 3,
       definition: { id: "job" } as Cron.Definition,
       enabled: true,
@@ -298,168 +288,6 @@ describe("schedulers whose Kv has no clock of its own", () => {
       )
       // Who closes waits until its runs are recorded, or known to be lost.
       yield* line.heal
-    })
-  )
-})
-
-describe("after an outage of every process", () => {
-  const rows: ReadonlyArray<readonly [Cron.Misfire, ReadonlyArray<readonly [string, number]>]> = [
-    // Down from minute 2.5 to 7.5: the slots 3 to 7 passed, the last of them half a minute ago.
-    [{ policy: "skip" }, [["schedule", 7]]],
-    [{ policy: "once" }, [["schedule", 7]]],
-    [{ policy: "once", grace: "10 seconds" }, [["misfire", 7]]],
-    [{ policy: "skip", grace: "10 seconds" }, []],
-    [
-      { policy: "all" },
-      [
-        ["misfire", 3],
-        ["misfire", 4],
-        ["misfire", 5],
-        ["misfire", 6],
-        ["schedule", 7]
-      ]
-    ],
-    [
-      { policy: "all", within: "2 minutes" },
-      [
-        ["misfire", 6],
-        ["schedule", 7]
-      ]
-    ]
-  ]
-  for (const [misfire, expected] of rows) {
-    test(
-      `the slots that passed are dealt with by ${JSON.stringify(misfire)}`,
-      Effect.gen(function* () {
-        const kv = yield* memoryKv
-        const ran: Array<readonly [string, number]> = []
-        const job = Cron.job("job", { schedule: "* * * * *", misfire }, ({ kind, scheduledTime }) =>
-          Effect.sync(() => void ran.push([kind, scheduledTime.epochMilliseconds / minute]))
-        )
-        const up = (runner: string, millis: number) =>
-          Effect.gen(function* () {
-            const cron = yield* schedulerOver(kv, { runner })
-            yield* cron.scheduleScoped(job)
-            yield* settled
-            yield* TestClock.adjust(millis)
-            return yield* cron.history("job")
-          }).pipe(Effect.scoped)
-        yield* up("before", 2.5 * minute)
-        assert.deepStrictEqual(ran, [
-          ["schedule", 1],
-          ["schedule", 2]
-        ])
-        ran.length = 0
-        yield* TestClock.adjust(5 * minute)
-        const history = yield* up("after", 1_000)
-        assert.deepStrictEqual(ran, expected)
-        assert.strictEqual(history.length, 2 + expected.length)
-      })
-    )
-  }
-})
-
-describe("two versions of a program on one Kv", () => {
-  test(
-    "go by the higher version of a definition, whoever came first, and tell",
-    Effect.gen(function* () {
-      const kv = yield* memoryKv
-      const old = yield* schedulerOver(kv, { runner: "old" })
-      const redefined: Array<readonly [boolean, number, number]> = []
-      const told = (cron: Cron.Service) =>
-        Effect.forkScoped(
-          Stream.runForEach(cron.events, (event) =>
-            Effect.sync(() => {
-              if (event._tag !== "Redefined") return
-              redefined.push([event.applied, event.storedVersion, event.offeredVersion])
-            })
-          ),
-          { startImmediately: true }
-        )
-      const ran: Array<readonly [string, number]> = []
-      const job = (who: string, schedule: string, version: number) =>
-        Cron.job("job", { schedule, version }, (run) =>
-          Effect.sync(() => void ran.push([who, run.scheduledTime.epochMilliseconds / minute]))
-        )
-      yield* told(old)
-      yield* old.scheduleScoped(job("old", "*/10 * * * *", 1))
-      yield* TestClock.adjust(10 * minute)
-      const newer = yield* schedulerOver(kv, { runner: "newer" })
-      yield* told(newer)
-      yield* newer.scheduleScoped(job("newer", "*/15 * * * *", 2))
-      // A process of the old version starts once more in the middle of the deployment.
-      const late = yield* schedulerOver(kv, { runner: "late" })
-      yield* told(late)
-      yield* late.scheduleScoped(job("late", "*/10 * * * *", 1))
-      yield* TestClock.adjust(50 * minute)
-      assert.deepStrictEqual(redefined, [
-        [true, 2, 2],
-        [false, 2, 1]
-      ])
-      assert.deepStrictEqual(
-        ran.map(([, slot]) => slot),
-        [10, 15, 30, 45, 60]
-      )
-      for (const cron of [old, newer, late]) {
-        const info = yield* cron.get("job")
-        assert.deepStrictEqual([info.version, info.schedule], [2, "*/15 * * * *"])
-      }
-      assert.strictEqual((yield* old.history("job")).length, 5)
-    })
-  )
-})
-
-describe("layerKv", () => {
-  test(
-    "shares jobs and history among all that reach the Kv; prefixes and named stores keep them apart",
-    Effect.gen(function* () {
-      const Durable = Kv.named("durable")
-      const kv = yield* memoryKv
-      const job = Cron.job("job", { schedule: "@yearly" }, () => Effect.succeed(1))
-      const run = <E>(
-        layer: Layer.Layer<Cron.Scheduler, E>,
-        body: (cron: Cron.Service) => Effect.Effect<unknown, unknown>
-      ) =>
-        Effect.gen(function* () {
-          const cron = yield* Cron.Scheduler
-          return yield* body(cron)
-        }).pipe(Effect.provide(Layer.fresh(layer)))
-      const shared = Layer.provide(Cron.layerKv, Layer.succeed(Kv.Kv, kv))
-      const named = Layer.provide(Cron.layerKvWith({ store: Durable, runner: "named" }), Layer.succeed(Durable, kv))
-      const apart = Layer.provide(Cron.layerKvWith({ prefix: ["apart"] }), Layer.succeed(Kv.Kv, kv))
-      yield* run(shared, (cron) => Effect.andThen(cron.schedule(job), cron.trigger("job")))
-      assert.deepStrictEqual(yield* run(named, (cron) => Effect.map(cron.history("job"), (all) => all.length)), 1)
-      assert.deepStrictEqual(yield* run(apart, (cron) => cron.list), [])
-      assert.strictEqual(yield* run(named, (cron) => Effect.succeed(cron.runner)), "named")
-    })
-  )
-
-  test(
-    "answers a trigger that another process runs, also with an Exit",
-    Effect.gen(function* () {
-      const kv = yield* memoryKv
-      const worker = yield* schedulerOver(kv, { runner: "worker" })
-      const caller = yield* schedulerOver(kv, { runner: "caller" })
-      let outcome: Effect.Effect<number, string> = Effect.succeed(7)
-      const job = Cron.job("job", { schedule: "@yearly", success: Schema.Finite, error: Schema.String }, () =>
-        Effect.suspend(() => outcome)
-      )
-      yield* worker.schedule(job)
-      const call = Effect.gen(function* () {
-        const fiber = yield* Effect.forkChild(caller.trigger("job"), { startImmediately: true })
-        yield* TestClock.adjust(1_000)
-        return yield* Fiber.join(fiber)
-      })
-      assert.deepStrictEqual((yield* call).exit, Exit.succeed(7))
-      outcome = Effect.fail("no")
-      const failed = yield* call
-      assert.strictEqual(failed.runner, "worker")
-      const error = Exit.isFailure(failed.exit) ? Result.getOrUndefined(Exit.findError(failed.exit)) : undefined
-      assert.deepStrictEqual([error?._tag, error?.outcome, error?.failure], ["RunFailed", "Failed", "no"])
-      outcome = Effect.interrupt
-      assert.isTrue(Exit.hasInterrupts((yield* call).exit))
-      const unknown = yield* Effect.flip(caller.trigger("nobody"))
-      assert.strictEqual(unknown.reason._tag, "UnknownJob")
     })
   )
 })
