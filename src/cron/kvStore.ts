@@ -25,7 +25,7 @@ import type { Store, StoreChange } from "./store.ts"
  * @category options
  */
 export interface KvStoreOptions {
-  /** Where jobs and records are kept. Schedulers with different prefixes know nothing of each other. Default `["cron"]`. */
+  /** Where jobs and records are kept. Schedulers with different prefixes know nothing of each other. Default `["~effect-seams/cron"]`. */
   readonly prefix?: Kv.Key | undefined
   /**
    * How long a claim holds without a heartbeat; there is one each third of it. A run whose process died is taken over within
@@ -49,7 +49,7 @@ const refuse = (field: string, detail: string) =>
  */
 export const makeKvStore = (kv: Kv.Service, options?: KvStoreOptions): Effect.Effect<Store, CronError> =>
   Effect.gen(function* () {
-    const prefix: Kv.Key = options?.prefix ?? ["cron"]
+    const prefix: Kv.Key = options?.prefix ?? ["~effect-seams/cron"]
     const lease = options?.lease === undefined ? 15_000 : durationMillis(options.lease)
     if (lease === undefined || !(lease >= 1_000) || !Number.isFinite(lease)) {
       return yield* refuse("lease", `${describeInput(options?.lease)} is no finite duration of at least 1 second`)

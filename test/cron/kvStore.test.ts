@@ -9,7 +9,9 @@ import { lease, memoryKv, minute, schedulerOver, test } from "./sharedKv.ts"
 import { settled } from "./support.ts"
 
 const keysOf = (kv: Kv.Service) =>
-  Effect.map(Stream.runCollect(kv.list({ prefix: ["cron"] })), (entries) => entries.map(({ key }) => key.slice(1)))
+  Effect.map(Stream.runCollect(kv.list({ prefix: ["~effect-seams/cron"] })), (entries) =>
+    entries.map(({ key }) => key.slice(1))
+  )
 
 describe("what a scheduler keeps in a Kv", () => {
   test(
@@ -114,7 +116,7 @@ describe("what a scheduler keeps in a Kv", () => {
     "of a newer format is left alone, and hides no other job",
     Effect.gen(function* () {
       const kv = yield* memoryKv
-      yield* kv.set(["cron", "job", "newer"], { v: 2 })
+      yield* kv.set(["~effect-seams/cron", "job", "newer"], { v: 2 })
       const cron = yield* schedulerOver(kv)
       yield* cron.schedule(Cron.job("job", { schedule: "@yearly" }, () => Effect.void))
       assert.deepStrictEqual(
