@@ -5,29 +5,38 @@ import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import type * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
-import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
-import * as Exit from "effect/Exit"
-import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import type * as Scope from "effect/Scope"
 import * as Stream from "effect/Stream"
 import { background } from "../internal/background.ts"
-import type { Step } from "../kv/op.ts"
 import type { HealthRegistry, PartHandle } from "../internal/health.ts"
-import { Draft, type DraftContext, type RunResult } from "./draft.ts"
-import { type CronError, fail, Unavailable, UnknownJob } from "./errors.ts"
+import type { Definition } from "./definition.ts"
+import { Draft, type DraftContext } from "./draft.ts"
+import { type CronError, fail, UnknownJob } from "./errors.ts"
 import type { Event } from "./events.ts"
-import type { Hub } from "./hub.ts"
-import { endedEvent, makeRecord, toRunRecord } from "./records.ts"
-import { type Entry, followState, makeSlotsCache, noSlots, type Running, stopEntry, stopRun } from "./registry.ts"
-import { CurrentRun, type RunRecord } from "./run.ts"
-import { executeRun } from "./runner.ts"
-import type { ActiveRun, JobState, RecordData, WaitingRun } from "./state.ts"
+import { finishRun } from "./finish.ts"
 import type { Host } from "./host.ts"
+import type { Hub } from "./hub.ts"
+import type { Prepared } from "./prepared.ts"
+import {
+  endWakeUps,
+  type Entry,
+  followState,
+  makeEntry,
+  makeSlotsCache,
+  noSlots,
+  type Running,
+  stopRun,
+  stopRuns
+} from "./registry.ts"
+import type { StopReason } from "./run.ts"
+import { executeRun } from "./runner.ts"
+import type { ActiveRun, ClaimRef, JobState, RecordData, WaitingRun } from "./state.ts"
 import type { Modification, Store } from "./store.ts"
 import { countRun } from "./telemetry.ts"
 import { makeTimer, type Timer } from "./timer.ts"
+import { makeWaiters, unscheduledRecord, type Waiters } from "./waiters.ts"
 
 /** @internal */
 export interface Core {
@@ -49,12 +58,14 @@ export interface Core {
   ) => Effect.Effect<A | undefined, CronError>
   /** Removes a job; tells whether it was there. */
   readonly remove: (jobId: string) => Effect.Effect<boolean, CronError>
-  /** Waits for the record of a run that `ask` hands in. */
-  readonly awaitRecord: (
-    jobId: string,
-    runId: string,
-    ask: Effect.Effect<void, CronError>
-  ) => Effect.Effect<RunRecord, CronError>
+  readonly waiters: Waiters
+  readonly isClosed: () => boolean
+  /** Whether this process has a handler for a job. */
+  readonly handles: (jobId: string) => boolean
+  /** The entry of a job, made when there is none; gone again with its handler and its last run. */
+  readonly entryOf: (jobId: string) => Entry
+  /** Takes a handler away, if it still is the one of its job; its runs end, in `drain` ms or by interruption. */
+  readonly release: (prepared: Prepared, reason: StopReason) => Effect.Effect<void>
   /** Looks at a job when somebody else than the timer wakes it, be it a little early. */
   readonly fire: (jobId: string) => Effect.Effect<void>
   /** The background work: the timer, unless somebody else wakes the jobs, and changes of others. */
@@ -63,17 +74,17 @@ export interface Core {
   readonly stop: Effect.Effect<void>
 }
 
+const claimKey = ({ incarnation, token }: ClaimRef): string => `${incarnation}/${token}`
+
+const mostLostClaims = 1_000
+
+// How soon a job is looked at whose claims may have been committed.
+const afterLoss = 200
+
+const byHand = (run: WaitingRun): boolean => run.kind === "trigger" || run.kind === "init"
+
 // How early somebody else may wake a job and still mean the slot that comes.
 const earliest = 1_000
-
-/** Somebody who waits for the end of a run. */
-interface Waiter {
-  readonly deferred: Deferred.Deferred<RunRecord, CronError>
-  /** The run was accepted: from now on it is in the state, or in the history, or gone with its job. */
-  asked: boolean
-}
-
-type Waiters = Map<string, Waiter>
 
 /** @internal */
 export const makeCore = (
@@ -86,18 +97,37 @@ export const makeCore = (
   const entries = new Map<string, Entry>()
   const timer = makeTimer()
   const slots = makeSlotsCache()
-  const waiters = new Map<string, Waiters>()
+  /** Claims whose commit failed, by `incarnation/token`: it may have been applied all the same. */
+  const lostClaims = new Set<string>()
   const { lease, shared } = store.capabilities
   const host: Host = { capabilities: store.capabilities, joins: store.joins, marks: store.marks }
   const clock = { offset: 0 }
   const storeNow = Effect.map(Clock.currentTimeMillis, (now) => now + clock.offset)
+  const waiters = makeWaiters(store, runner, storeNow)
+  const unreadable = new Set<string>()
+  let isClosed = false
+
+  const handles = (jobId: string) => entries.get(jobId)?.handler !== undefined
+
+  const entryOf = (jobId: string): Entry => {
+    const entry = entries.get(jobId) ?? makeEntry(jobId)
+    entries.set(jobId, entry)
+    return entry
+  }
+
+  const forgetIfOver = (entry: Entry): void => {
+    if (entry.handler !== undefined || entry.running.size > 0 || entries.get(entry.id) !== entry) return
+    entries.delete(entry.id)
+    slots.forget(entry.id)
+  }
 
   const contextFor = (state: JobState, now: number): DraftContext => ({
     now,
     runner,
     lease,
-    canStart: entries.has(state.definition.id),
-    slotsOf: (definition) => Result.getOrElse(slots.read(definition), () => noSlots)
+    canStart: handles(state.definition.id),
+    slotsOf: (definition) => Result.getOrElse(slots.read(definition), () => noSlots),
+    isOrphan: (claim) => lostClaims.has(claimKey(claim))
   })
 
   const commitOn: Core["commitOn"] = <A>(
@@ -105,25 +135,38 @@ export const makeCore = (
     open: (state: JobState | undefined, now: number) => JobState | undefined,
     change: (draft: Draft, now: number) => A
   ) =>
-    store
-      .modify(
-        jobId,
-        (stored, now): Modification<{ readonly now: number; readonly done?: Done<A> }> => {
-          const state = open(stored, now)
-          if (state === undefined) return { result: { now }, state: undefined, records: [] }
-          const draft = new Draft(state, contextFor(state, now))
-          const answer = change(draft, now)
-          const next = draft.close()
-          const done = { answer, draft, state: next ?? draft.state, wakeAt: draft.wakeAt() }
-          return { result: { now, done }, state: next, records: draft.records, steps: draft.steps }
-        },
-        runner
-      )
-      .pipe(
-        Effect.flatMap(({ done, now }) => Effect.as(apply(jobId, now, done), done?.answer)),
-        // A commit without what follows from it would leave claims that nobody runs.
-        Effect.uninterruptible
-      )
+    Effect.suspend(() => {
+      let claims: ReadonlyArray<string> = []
+      return store
+        .modify(
+          jobId,
+          (stored, now): Modification<{ readonly now: number; readonly done?: Done<A> }> => {
+            const state = open(stored, now)
+            if (state === undefined) return { result: { now }, state: undefined, records: [] }
+            const draft = new Draft(state, contextFor(state, now))
+            const answer = change(draft, now)
+            const next = draft.close()
+            claims = draft.starts.map((run) => claimKey(draft.claimOf(run)))
+            const done = { answer, draft, state: next ?? draft.state, wakeAt: draft.wakeAt() }
+            return { result: { now, done }, state: next, records: draft.records, steps: draft.steps }
+          },
+          runner
+        )
+        .pipe(
+          Effect.tapError(() => loseClaims(jobId, claims)),
+          Effect.flatMap(({ done, now }) => Effect.as(apply(jobId, now, done), done?.answer)),
+          // A commit without what follows from it would leave claims that nobody runs.
+          Effect.uninterruptible
+        )
+    })
+
+  /** Remembers claims that may have been committed, so that the next look at the job runs them if they were. */
+  const loseClaims = Effect.fnUntraced(function* (jobId: string, claims: ReadonlyArray<string>) {
+    if (claims.length === 0) return
+    if (lostClaims.size > mostLostClaims) lostClaims.clear()
+    for (const claim of claims) lostClaims.add(claim)
+    timer.set(jobId, (yield* storeNow) + afterLoss)
+  })
 
   const commit: Core["commit"] = (jobId, operation, change) =>
     Effect.flatMap(
@@ -149,7 +192,8 @@ export const makeCore = (
       entry.failures = 0
       if (done === undefined || isAsNew(done.state, entry.state)) {
         stops = followState(entry, done?.state)
-        timer.set(jobId, done?.wakeAt)
+        timer.set(jobId, entry.handler === undefined ? undefined : done?.wakeAt)
+        if (done !== undefined) yield* warnOfUnreadable(done.state.definition)
       }
     }
     if (done === undefined) {
@@ -163,13 +207,17 @@ export const makeCore = (
     for (const stop of stops) stop()
   })
 
-  /** Counts a record and gives it to whoever waits for it. */
-  const tell = (data: RecordData) => Effect.andThen(countRun(data.jobId, data.outcome), answer(data))
+  /** A definition that another process stored, and this runtime cannot read (a zone it does not know): nothing is due here. */
+  const warnOfUnreadable = Effect.fnUntraced(function* (definition: Definition) {
+    const read = slots.read(definition)
+    if (Result.isSuccess(read)) return void unreadable.delete(definition.id)
+    if (unreadable.has(definition.id)) return
+    unreadable.add(definition.id)
+    yield* Effect.logError(`Cron job ${definition.id} does not run here: ${read.failure.message}`)
+  })
 
-  const answer = (data: RecordData) => {
-    const waiter = waiters.get(data.jobId)?.get(data.id)
-    return waiter === undefined ? Effect.void : Deferred.succeed(waiter.deferred, toRunRecord(data))
-  }
+  /** Counts a record and gives it to whoever waits for it. */
+  const tell = (data: RecordData) => Effect.andThen(countRun(data.jobId, data.outcome), waiters.answer(data))
 
   const launch = Effect.fnUntraced(function* (
     entry: Entry | undefined,
@@ -177,17 +225,27 @@ export const makeCore = (
     state: JobState
   ): Effect.fn.Return<void> {
     const jobId = state.definition.id
-    const finish = finishRun(jobId, claim)
-    if (entry === undefined) {
-      // The handler went away between the claim and now.
+    const ref: ClaimRef = { incarnation: state.incarnation, token: claim.token }
+    const finish = finishRun({ store, commitOn, hub, tell }, jobId, claim, ref)
+    lostClaims.delete(claimKey(ref))
+    const prepared = entry?.handler
+    if (entry === undefined || prepared === undefined) {
+      // The handler went away between the claim and now: where others have one it is theirs.
       const endedAt = yield* storeNow
-      return yield* Effect.ignore(finish({ outcome: "Cancelled", reason: "closed", error: null, endedAt }, []))
+      const give = shared
+        ? commitOn(
+            jobId,
+            (current) => current,
+            (draft) => draft.putBack(ref)
+          )
+        : finish({ outcome: "Cancelled", reason: "closed", error: null, endedAt }, [])
+      return yield* Effect.ignore(give)
     }
-    const running: Running = { token: claim.token, fiber: undefined, reason: undefined, ended: false }
-    entry.running.set(claim.token, running)
+    const running: Running = { claim: ref, prepared, fiber: undefined, reason: undefined, ended: false }
+    entry.running.add(running)
     const program = executeRun({
       definition: state.definition,
-      prepared: entry.prepared,
+      prepared,
       claim,
       dueAt: Result.match(slots.read(state.definition), {
         onFailure: () => claim.slot,
@@ -203,7 +261,7 @@ export const makeCore = (
           commitOn(
             jobId,
             (current) => current,
-            (draft) => draft.extend(claim.token, attempt)
+            (draft) => draft.extend(ref, attempt)
           ),
           (held) => held ?? "lost"
         ),
@@ -214,60 +272,24 @@ export const makeCore = (
       publish: hub.publish,
       host
     }).pipe(
-      Effect.ensuring(Effect.sync(() => entry.running.delete(claim.token))),
+      Effect.ensuring(
+        Effect.sync(() => {
+          entry.running.delete(running)
+          forgetIfOver(entry)
+        })
+      ),
       // Whoever triggered the run, it belongs to the scheduler.
       Effect.updateContext((_: Context.Context<never>) => context)
     )
     running.fiber = yield* Effect.forkDetach(program, { uninterruptible: true })
   })
 
-  /**
-   * Records the end of a run. Where the claim is gone the store refuses, and only this process tells of it. May be called again
-   * when it failed: an answer that was lost is looked up.
-   */
-  const finishRun = (jobId: string, claim: ActiveRun) => {
-    let unanswered = false
-    return Effect.fnUntraced(function* (result: RunResult, steps: ReadonlyArray<Step>) {
-      // A run that lost its lease has nothing to record, and the store may well be out of reach.
-      const known =
-        result.reason === "leaseLost"
-          ? { recorded: false }
-          : yield* commitOn(
-              jobId,
-              (state) => state,
-              (draft) => ({ recorded: draft.finish(claim.token, result, steps) !== undefined })
-            ).pipe(Effect.tapError(() => Effect.sync(() => (unanswered = true))))
-      if (known?.recorded === true) return
-      if (known !== undefined && unanswered) {
-        const records = yield* store.history(jobId, 100)
-        const mine = records.find((record) => record.id === claim.id && record.token === claim.token)
-        if (mine !== undefined) {
-          const event = endedEvent(mine)
-          if (event !== undefined) hub.publish(event)
-          return yield* tell(mine)
-        }
-      }
-      const record = makeRecord(
-        jobId,
-        claim,
-        claim,
-        // Where the job is gone there is nobody to contradict the result.
-        known === undefined
-          ? result
-          : { outcome: "Cancelled", reason: "leaseLost", error: null, endedAt: result.endedAt }
-      )
-      const event = endedEvent(record)
-      if (event !== undefined) hub.publish(event)
-      yield* known === undefined ? tell(record) : countRun(jobId, record.outcome)
-    })
-  }
-
   const parts: { timer: PartHandle | undefined } = { timer: undefined }
 
   /** Looks at one job. Whatever goes wrong, the job is looked at again. */
   const advance = (jobId: string) => {
     const entry = entries.get(jobId)
-    if (entry === undefined) return Effect.void
+    if (entry?.handler === undefined) return Effect.void
     return commitOn(
       jobId,
       (state) => state,
@@ -298,79 +320,71 @@ export const makeCore = (
     )
     slots.forget(jobId)
     if (entry !== undefined) {
-      entries.delete(jobId)
-      timer.set(jobId, undefined)
+      entry.handler = undefined
       entry.state = undefined
-      // A handler may unschedule its own job; it cannot wait for its own end.
-      const own = Option.filter(yield* Effect.serviceOption(CurrentRun), (run) => run.jobId === jobId)
-      yield* stopEntry(entry, "unscheduled", 0, Option.isSome(own) ? own.value.token : undefined)
+      timer.set(jobId, undefined)
+      yield* endWakeUps(entry)
+      yield* stopRuns(entry, { reason: "unscheduled", drain: 0 })
+      forgetIfOver(entry)
     }
     if (waiting === undefined) return false
     const now = yield* storeNow
-    for (const run of waiting) yield* answer(unscheduledRecord(jobId, run, now))
+    for (const run of waiting) yield* waiters.answer(unscheduledRecord(jobId, run, runner, now))
+    yield* Effect.ignore(waiters.look(jobId))
     hub.publish({ _tag: "Unscheduled", jobId, time: DateTime.makeUnsafe(now) })
     return true
   }, Effect.uninterruptible)
 
-  const awaitRecord: Core["awaitRecord"] = (jobId, runId, ask) =>
-    Effect.acquireUseRelease(
-      Effect.sync(() => {
-        const waiter: Waiter = { deferred: Deferred.makeUnsafe<RunRecord, CronError>(), asked: false }
-        const all: Waiters = waiters.get(jobId) ?? new Map()
-        waiters.set(jobId, all.set(runId, waiter))
-        return waiter
-      }),
-      (waiter) =>
-        Effect.gen(function* () {
-          yield* ask
-          waiter.asked = true
-          return yield* Deferred.await(waiter.deferred)
-        }),
-      () =>
-        Effect.sync(() => {
-          const all = waiters.get(jobId)
-          all?.delete(runId)
-          if (all?.size === 0) waiters.delete(jobId)
-        })
-    )
-
-  /** Answers callers whose run ended in another process, or went with its job. */
-  const answerWaiters = Effect.fnUntraced(function* (jobId: string) {
-    const asked = Array.from(waiters.get(jobId) ?? []).filter(([, waiter]) => waiter.asked)
-    if (asked.length === 0) return
-    // In this order: a run that is not in the state any more has its record by then.
-    const state = yield* store.get(jobId)
-    const records = yield* store.history(jobId, 100)
-    yield* Effect.forEach(records, answer, { discard: true })
-    const known = new Set([...records, ...(state?.active ?? []), ...(state?.waiting ?? [])].map((run) => run.id))
-    const now = yield* storeNow
-    for (const [id] of asked)
-      if (!known.has(id)) yield* answer(unscheduledRecord(jobId, { id, kind: "trigger", slot: now }, now))
+  const release: Core["release"] = Effect.fnUntraced(function* (prepared, reason) {
+    const { id } = prepared.definition
+    const entry = entries.get(id)
+    if (entry === undefined) return
+    if (entry.handler === prepared) {
+      entry.handler = undefined
+      timer.set(id, undefined)
+      yield* endWakeUps(entry)
+      // Nobody else can run what was asked for by hand.
+      if (!shared) {
+        yield* commitOn(
+          id,
+          (state) => state,
+          (draft) => draft.dropWaiting("closed", byHand)
+        ).pipe(Effect.ignore)
+      }
+    }
+    yield* stopRuns(entry, { of: prepared, reason, drain: prepared.local.drain })
+    forgetIfOver(entry)
   })
-
-  /** The record of a run that went with its job before it started. */
-  const unscheduledRecord = (jobId: string, run: WaitingRun, now: number): RecordData =>
-    makeRecord(
-      jobId,
-      run,
-      { attempt: 0, token: 0, runner, startedAt: now },
-      { outcome: "Cancelled", reason: "unscheduled", error: null, endedAt: now }
-    )
 
   /** Looks at a job that somebody else changed; without asking the store when the new state needs nothing of this process. */
   const follow = Effect.fnUntraced(function* (jobId: string, state?: JobState | undefined) {
-    if (state === undefined) {
-      yield* advance(jobId)
-    } else if (entries.has(jobId)) {
+    const entry = entries.get(jobId)
+    if (entry === undefined) {
+      if (state === undefined) slots.forget(jobId)
+    } else if (state === undefined) {
+      yield* look(jobId)
+    } else {
       const now = yield* storeNow
       const draft = new Draft(state, contextFor(state, now))
       draft.advance()
       yield* draft.close() === undefined
         ? apply(jobId, now, { answer: undefined, draft, state, wakeAt: draft.wakeAt() })
-        : advance(jobId)
+        : look(jobId)
     }
-    yield* answerWaiters(jobId)
+    yield* waiters.look(jobId)
   })
+
+  /** Also where only runs are left, which must learn what became of their claims. */
+  const look = (jobId: string) =>
+    handles(jobId)
+      ? advance(jobId)
+      : Effect.ignore(
+          commitOn(
+            jobId,
+            (state) => state,
+            () => undefined
+          )
+        )
 
   const fire = Effect.fnUntraced(function* (jobId: string) {
     yield* advance(jobId)
@@ -390,24 +404,31 @@ export const makeCore = (
     }
     if (!shared) return
     yield* background("cron changes", health, (part) =>
-      Effect.gen(function* () {
-        yield* part.up
-        yield* Stream.runForEach(store.changes(runner), (change) =>
-          change._tag === "Changed"
-            ? follow(change.jobId, change.state)
-            : Effect.forEach(new Set([...entries.keys(), ...waiters.keys()]), (jobId) => follow(jobId), {
+      Stream.runForEach(store.changes(runner), (change) =>
+        Effect.andThen(
+          part.up,
+          change._tag === "Reset"
+            ? Effect.forEach(new Set([...entries.keys(), ...waiters.jobs()]), (jobId) => follow(jobId), {
                 discard: true
               })
+            : // One's own change may stand for one of somebody else that came before it.
+              change.by === runner
+              ? waiters.look(change.jobId)
+              : follow(change.jobId, change.state)
         )
-      })
+      )
     )
   })
 
   const stop = Effect.gen(function* () {
     const all = Array.from(entries.values())
-    const runs = all.flatMap((entry) => Array.from(entry.running.values()))
-    entries.clear()
-    yield* Effect.forEach(all, (entry) => stopEntry(entry, "closed", entry.prepared.local.drain), {
+    const runs = all.flatMap((entry) => Array.from(entry.running))
+    const handlers = new Set([
+      ...all.flatMap(({ handler }) => (handler === undefined ? [] : [handler])),
+      ...runs.map(({ prepared }) => prepared)
+    ])
+    isClosed = true
+    yield* Effect.forEach(handlers, (prepared) => release(prepared, "closed"), {
       discard: true,
       concurrency: "unbounded"
     })
@@ -416,21 +437,27 @@ export const makeCore = (
       const ended = runs.length - interrupted
       yield* Effect.logInfo(`Cron closed: ${ended} run(s) ended in time, ${interrupted} interrupted`)
     }
-    const closed = fail(
-      new Unavailable({
-        backend: store.capabilities.backend,
-        operation: "trigger",
-        detail: "the scheduler was closed",
-        lasting: true
-      })
-    )
-    for (const ofJob of waiters.values()) {
-      for (const { deferred } of ofJob.values()) Deferred.doneUnsafe(deferred, Exit.fail(closed))
-    }
+    waiters.close()
     hub.close()
   })
 
-  return { entries, host, timer, slots, commit, commitOn, remove, awaitRecord, fire, start, stop }
+  return {
+    entries,
+    host,
+    timer,
+    slots,
+    waiters,
+    isClosed: () => isClosed,
+    handles,
+    entryOf,
+    release,
+    commit,
+    commitOn,
+    remove,
+    fire,
+    start,
+    stop
+  }
 }
 
 /** Whether a state is no older than one that was seen before. A job may have been removed and made anew in between. */

@@ -10,7 +10,7 @@ import { describeInput, durationMillis } from "../internal/durationMillis.ts"
 import type { Dst, DstRules } from "./engine.ts"
 import { type CronError, fail, InvalidDefinition } from "./errors.ts"
 import type { Backoff, Misfire, OnCrash, Overlap, Retry } from "./policies.ts"
-import { parse, type ScheduleData, type ScheduleInput } from "./schedule.ts"
+import { parse, type ScheduleData, type ScheduleInput, textOf } from "./schedule.ts"
 
 /**
  * The options of a job.
@@ -117,6 +117,8 @@ export interface Local {
 
 const maxCatchUp = 1_000
 const maxMetadata = 4_096
+/** Of texts that are stored with each change of the job. @internal */
+export const maxText = 1_000
 
 /** A copy that nobody can change: what is stored is out of the caller's reach. */
 const frozen = <A extends Schema.Json | Readonly<Record<string, Schema.Json>>>(value: A): A => {
@@ -190,6 +192,9 @@ export const define = <E>(
 
     if (id.trim() === "" || id.length > 200) yield* invalid("id", "give 1 to 200 characters")
     const schedule = yield* parse(options.schedule, { timezone: options.timezone, dst: options.dst })
+    if (textOf(schedule.data).length > maxText) yield* invalid("schedule", `it is longer than ${maxText} characters`)
+    if ((options.pauseNote ?? "").length > maxText)
+      yield* invalid("pauseNote", `it is longer than ${maxText} characters`)
     const overlap = options.overlap ?? "skip"
     if (typeof overlap === "object") yield* count("overlap.queueAll", overlap.queueAll, 1, 1, maxCatchUp)
     else yield* oneOf("overlap", overlap, ["skip", "queueOne", "allow", "cancelRunning"])

@@ -9,15 +9,15 @@ import type { Event } from "./events.ts"
 import { endedEvent, makeRecord, makeRun, slotRunId } from "./records.ts"
 import type { RunKind, StopReason } from "./run.ts"
 import type { Slots } from "./slots.ts"
-import type { ActiveRun, JobState, RecordData, WaitingRun } from "./state.ts"
+import type { ActiveRun, ClaimRef, JobState, RecordData, WaitingRun } from "./state.ts"
 
 // A run that kills its process each time must not do so for ever.
 const maxLost = 10
 
 // The state of a job stays small: see stateCodec.ts.
 const mostSlotsWaiting = 1_000
-const mostOthersWaiting = 500
-const mostActive = 200
+const mostOthersWaiting = 200
+const mostActive = 100
 
 /** Runs that go one after the other, whatever the overlap policy. */
 const inOrder = (kind: RunKind): boolean => kind === "misfire" || kind === "backfill"
@@ -36,6 +36,8 @@ export interface DraftContext {
   /** Whether this process has a handler; without one nothing is started here. */
   readonly canStart: boolean
   readonly slotsOf: (definition: Definition) => Slots
+  /** Whether this process claimed a run without learning of it: the answer to its commit was lost, and nobody runs it. */
+  readonly isOrphan: (claim: ClaimRef) => boolean
 }
 
 /** @internal */
@@ -69,27 +71,29 @@ export class Draft {
     this.#takeOver()
     // What waits comes before what is due now: a run that ends at the instant of a slot makes room for both.
     this.#startWaiting()
-    this.#decideSlots()
+    // Slots are for those who can start them; to others they are not due.
+    if (this.#context.canStart) this.#decideSlots()
     this.#startWaiting()
   }
 
-  /** Takes a run on, under the overlap policy. */
+  /** Takes a run on, under the overlap policy; where it could start and nobody here has a handler, it waits for one. */
   accept(run: WaitingRun): void {
     const { active, definition, waiting } = this.state
     const { overlap } = definition
-    if (!this.#context.canStart) return this.#wait(run)
-    if (active.length === 0 && waiting.length === 0) return this.#start(run)
-    if (overlap === "allow") return active.length < mostActive ? this.#start(run) : this.skip(run, "queueFull")
+    if (active.length === 0 && waiting.length === 0) return this.#startOrWait(run)
+    if (overlap === "allow") return active.length < mostActive ? this.#startOrWait(run) : this.skip(run, "queueFull")
     if (overlap === "skip") return this.skip(run, "overlap")
     if (overlap === "cancelRunning") {
-      for (const dropped of waiting) if (!inOrder(dropped.kind)) this.skip(dropped, "overlap")
+      this.dropWaiting("overlap", (other) => !inOrder(other.kind))
       this.update({
-        waiting: waiting.filter((other) => inOrder(other.kind)),
-        active: active.map((other): ActiveRun => Object.assign({}, other, { cancel: "overlap" }))
+        active: active.map((other): ActiveRun =>
+          inOrder(other.kind) ? other : Object.assign({}, other, { cancel: "overlap" })
+        )
       })
       return this.#wait(run)
     }
-    const room = overlap === "queueOne" ? 1 : overlap.queueAll
+    // Where nobody could start it yet, the first that waits stands for the one that runs.
+    const room = (overlap === "queueOne" ? 1 : overlap.queueAll) + (active.length === 0 ? 1 : 0)
     if (waiting.filter((other) => !inOrder(other.kind)).length < room) return this.#wait(run)
     this.skip(run, "queueFull")
   }
@@ -128,27 +132,39 @@ export class Draft {
     this.update({ enabled: false, pauseNote: note })
   }
 
-  /** The claim with this token, if it is still held. */
-  held(token: number): ActiveRun | undefined {
-    return this.state.active.find((run) => run.token === token)
+  /** The claim, if it is still held. */
+  held({ incarnation, token }: ClaimRef): ActiveRun | undefined {
+    return this.state.incarnation === incarnation ? this.state.active.find((run) => run.token === token) : undefined
   }
 
   /** Extends a claim, or goes on to its next attempt. */
-  extend(token: number, attempt: number): "held" | "lost" {
-    const run = this.held(token)
+  extend(claim: ClaimRef, attempt: number): "held" | "lost" {
+    const run = this.held(claim)
     if (run === undefined) return "lost"
-    this.#replace(token, { ...run, attempt, until: this.#until() })
+    // A heartbeat may be written after the next attempt was.
+    this.#replace(run.token, { ...run, attempt: Math.max(run.attempt, attempt), until: this.#until() })
     return "held"
   }
 
-  /** Ends a run under its token, and starts what waited for it. `undefined`: the claim was lost, nothing is recorded. */
-  finish(token: number, result: RunResult, steps: ReadonlyArray<Step>): RecordData | undefined {
-    const run = this.held(token)
+  /** Ends a run under its claim, and starts what waited for it. `undefined`: the claim was lost, nothing is recorded. */
+  finish(claim: ClaimRef, result: RunResult, steps: ReadonlyArray<Step>): RecordData | undefined {
+    const run = this.held(claim)
     if (run === undefined) return undefined
     this.steps.push(...steps)
     const record = this.#end(run, run.attempt, result)
     this.advance()
     return record
+  }
+
+  /** Gives up a claim whose handler was never started; the run waits again, before all others. */
+  putBack(claim: ClaimRef): void {
+    const run = this.held(claim)
+    if (run === undefined) return
+    const { id, kind, slot } = run
+    this.update({
+      active: this.state.active.filter((other) => other !== run),
+      waiting: [{ id, kind, slot }, ...this.state.waiting]
+    })
   }
 
   skip(run: WaitingRun, reason: StopReason): void {
@@ -284,6 +300,11 @@ export class Draft {
     }
   }
 
+  #startOrWait(run: WaitingRun): void {
+    if (this.#context.canStart) this.#start(run)
+    else this.#wait(run)
+  }
+
   #start(run: WaitingRun): void {
     const { now, runner } = this.#context
     const token = this.state.token + 1
@@ -311,6 +332,16 @@ export class Draft {
     const { canStart, now, runner } = this.#context
     const time = DateTime.makeUnsafe(now)
     for (const run of this.state.active) {
+      if (canStart && run.runner === runner && this.#context.isOrphan(this.claimOf(run))) {
+        // Claimed here and never started: the same attempt, under a token of its own.
+        const token = this.state.token + 1
+        const next = { ...run, token, until: this.#until() }
+        this.update({ token })
+        this.#replace(run.token, next)
+        this.starts.push(next)
+        this.events.push(this.#started(next))
+        continue
+      }
       if (run.until === null || run.until > now) continue
       const lost = `runner ${run.runner} lost its lease (it died, or could not reach the store)`
       if (run.cancel !== null) {
@@ -332,6 +363,10 @@ export class Draft {
         )
       }
     }
+  }
+
+  claimOf(run: ActiveRun): ClaimRef {
+    return { incarnation: this.state.incarnation, token: run.token }
   }
 
   #replace(token: number, run: ActiveRun): void {

@@ -101,6 +101,9 @@ export const expressionInstants = (pattern: Pattern, zone: Zone, dst: DstRules):
   }
 }
 
+/** The furthest instants that a date can hold, in milliseconds before and after 1970. @internal */
+export const furthest = 8_640_000_000_000_000
+
 /** Instants at every multiple of a length, counted from 1970. @internal */
 export const everyInstants = (millis: number): Instants => ({
   after: (instant) => (Math.floor(instant / millis) + 1) * millis,
@@ -113,10 +116,15 @@ export const atInstant = (at: number): Instants => ({
   before: (instant) => (instant > at ? at : undefined)
 })
 
-/** The same instants without those before `start` (if given) and those at or after `end` (if given). @internal */
+/** The same instants without those before `start` (if given), those at or after `end` (if given), and what is no date. @internal */
 export const within = (instants: Instants, start: number | null, end: number | null): Instants => {
   const keep = (found: number | undefined): number | undefined =>
-    found === undefined || (end !== null && found >= end) || (start !== null && found < start) ? undefined : found
+    found === undefined ||
+    (end !== null && found >= end) ||
+    (start !== null && found < start) ||
+    Math.abs(found) > furthest
+      ? undefined
+      : found
   return {
     after: (instant) => keep(instants.after(start === null ? instant : Math.max(instant, start - 1))),
     before: (instant) => keep(instants.before(end === null ? instant : Math.min(instant, end)))

@@ -4,11 +4,13 @@
  * stores are:
  *
  * - One store for scheduler and queue: the message is part of the commit that records the run.
- * - A queue that deduplicates: the id is its dedupe key, for longer than an attempt can come late.
+ * - A queue that deduplicates: the id is its dedupe key, for a time after which no attempt is made any more.
  * - A queue that does not: the scheduler's Kv keeps a mark of what was accepted.
  */
+import * as Data from "effect/Data"
 import * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import { describeInput, durationMillis } from "../internal/durationMillis.ts"
@@ -25,7 +27,7 @@ import type { CurrentRun, Run } from "./run.ts"
 
 /**
  * The options of a job that enqueues. Two defaults differ from those of other jobs, since an outage of the queue must not cost a
- * slot its message: outages are waited out for a week (`retry`), and slots that come meanwhile wait in order, up to 1,000 (`overlap`).
+ * slot its message: outages are waited out for as long as `dedupeFor` (`retry`), and slots that come meanwhile wait in order, up to 1,000 (`overlap`).
  *
  * @since 0.1.0
  * @category options
@@ -67,7 +69,8 @@ type Enqueues<R> = Job<typeof Schema.String, never, Exclude<R, Scope.Scope | Cur
  * crash between the two writes then enqueues a second message under the same id. With neither, building the layer fails with
  * `Unsupported`.
  *
- * A message that was enqueued twice within `dedupeFor` is one, also by two schedulers that share nothing but the queue.
+ * A message that was enqueued twice within `dedupeFor` is one, also by two schedulers that share nothing but the queue. An attempt
+ * that comes later than that after the first one is not made: the run has failed, since nobody would know of an earlier message.
  * `trigger` gives the id of the message.
  *
  * @since 0.1.0
@@ -127,11 +130,18 @@ export const enqueues: {
     const op = opOf(run, input, dedupe ? { key: run.id, for: windowOf(host) } : undefined)
     if (joins(host, service)) {
       host.commitWith(yield* op["~steps"] as Effect.Effect<ReadonlyArray<Step>, unknown>)
-    } else if (dedupe || host.marks === undefined) {
+      return run.id
+    }
+    // An earlier attempt may have been accepted; beyond the window nobody would know.
+    if ((yield* host.now) - host.startedAt >= windowOf(host)) {
+      return yield* new TooLate({ window: Duration.format(Duration.millis(windowOf(host))) })
+    }
+    if (dedupe || host.marks === undefined) {
       yield* op
     } else if (!(yield* host.marks.has(run.id))) {
       yield* op
-      yield* host.marks.put(run.id, windowOf(host))
+      // Without its mark the next attempt would enqueue again: this one does not end before it is there.
+      yield* Effect.retry(host.marks.put(run.id, windowOf(host)), { schedule: untilMarked, while: mayPass })
     }
     return run.id
   })
@@ -162,9 +172,18 @@ export const enqueues: {
   )
 }) as never
 
+const untilMarked = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")])
+
+/** A message whose earlier attempt may have been accepted longer ago than anything remembers. */
+class TooLate extends Data.TaggedError("TooLate")<{ readonly window: string }> {
+  override get message(): string {
+    return `The first attempt to enqueue it lies ${this.window} back, and may have been accepted: look at the queue, and trigger the job if the message is missing`
+  }
+}
+
 const joins = (host: Host, service: QueueService): boolean => host.joins !== undefined && host.joins === service.store
 
 /** Failures that are worth another attempt: outages, and enqueues of which nobody knows, since the next attempt means the same. */
 const mayPass = (error: unknown): boolean =>
   (error instanceof QueueError && (error.isRetryable || error.reason._tag === "EnqueueUnknown")) ||
-  (error instanceof CronError && error.isRetryable)
+  (error instanceof CronError && (error.isRetryable || error.isUnknown))

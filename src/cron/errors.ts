@@ -5,7 +5,8 @@ const id = (name: string) => `effect-seams/Cron/${name}`
 
 /**
  * A schedule that cannot be read, names a zone nobody knows, or could never be due. `field` says where: one of `second`,
- * `minute`, `hour`, `dayOfMonth`, `month`, `dayOfWeek`, `timezone`, `every`, `at`, or `expression` for the whole.
+ * `minute`, `hour`, `dayOfMonth`, `month`, `dayOfWeek`, `timezone`, `dst.gap`, `dst.overlap`, `every`, `at`, `from`, or `expression` for
+ * the whole.
  *
  * @since 0.1.0
  * @category errors
@@ -93,14 +94,18 @@ export class Unavailable extends Schema.TaggedError<Unavailable>(id("Unavailable
   detail: Schema.String,
   cause: Schema.optional(Schema.Defect()),
   /** The cause does not pass by itself: retrying does not help. */
-  lasting: Schema.optional(Schema.Boolean)
+  lasting: Schema.optional(Schema.Boolean),
+  /** No answer came, and nobody can say whether it was done: doing it again may do it twice. */
+  unknown: Schema.optional(Schema.Boolean)
 }) {
   override get message(): string {
-    return outageMessage(this, "nothing was changed", "scheduler")
+    return this.unknown === true
+      ? `${this.operation} got no answer, and may have been done or not: ${this.detail} (${this.backend} scheduler). Look at the job and its history before you do it again.`
+      : outageMessage(this, "nothing was changed", "scheduler")
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
-    return this.lasting !== true
+    return this.lasting !== true && this.unknown !== true
   }
 }
 
@@ -153,6 +158,10 @@ export class CronError extends Schema.TaggedError<CronError>(id("CronError"))("C
   /** Whether the same call may succeed later. */
   get isRetryable(): boolean {
     return this.reason.isRetryable
+  }
+  /** Whether nobody can say if it was done. */
+  get isUnknown(): boolean {
+    return this.reason._tag === "Unavailable" && this.reason.unknown === true
   }
 }
 

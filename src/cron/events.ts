@@ -75,7 +75,7 @@ export interface Redefined extends Base {
 }
 
 /**
- * An attempt of a run began.
+ * A run starts here: its first attempt, or the next one after a take-over. Retries are told by {@link Retrying}.
  *
  * @since 0.1.0
  * @category events
@@ -122,7 +122,7 @@ export interface Failed extends Base {
 }
 
 /**
- * A run was interrupted: by its overlap policy, a disable or unschedule, or the end of its process.
+ * A run was interrupted: by its overlap policy, by `unschedule`, by the end of its process or the loss of its lease, or by itself.
  *
  * @since 0.1.0
  * @category events

@@ -287,6 +287,7 @@ const readPart = (part: string, rule: FieldRule, found: Set<number>): string | u
       if (to < from) return `the range "${range}" runs backwards${backwardsHint(rule, from, to)}`
     } else {
       to = stepText === undefined ? from : last
+      if (to < from) return `"${part}" begins behind the last value; write ${rule.min}/${step}`
     }
   }
   for (let value = from; value <= to; value += step) found.add(value)

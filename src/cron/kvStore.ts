@@ -2,6 +2,7 @@
  * A scheduler's store over any Kv, for any number of processes. A job is one value, changed by compare-and-set; its records are
  * values beside it, appended and trimmed in the same commit. All processes follow the changes through a watch.
  */
+import * as Clock from "effect/Clock"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
@@ -65,18 +66,26 @@ export const makeKvStore = (kv: Kv.Service, options?: KvStoreOptions): Effect.Ef
     const recordPrefix = (jobId: string): Kv.Key => [...prefix, "record", jobId]
     const recordKey = (jobId: string, n: number): Kv.Key => [...recordPrefix(jobId), n]
 
-    const unavailable = (operation: string, detail: string, cause: unknown, lasting: boolean) =>
-      fail(new Unavailable({ backend: `cron over ${backend}`, operation, detail, cause, lasting }))
+    const unavailable = (operation: string, detail: string, cause: unknown, how: "passing" | "lasting" | "unknown") =>
+      fail(
+        new Unavailable({
+          backend: `cron over ${backend}`,
+          operation,
+          detail,
+          cause,
+          lasting: how === "lasting",
+          unknown: how === "unknown"
+        })
+      )
     const failed = (operation: string) => (error: KvError) =>
       unavailable(
         operation,
         error.message,
         error,
-        // Asking again after an unknown commit does no harm: claims are fenced by their tokens.
-        !error.isRetryable && error.reason._tag !== "CommitUnknown"
+        error.reason._tag === "CommitUnknown" ? "unknown" : error.isRetryable ? "passing" : "lasting"
       )
     const unreadable = (operation: string, jobId: string, { detail }: UnreadableJob) =>
-      unavailable(operation, `what is stored of job "${jobId}" cannot be read: ${detail}`, undefined, true)
+      unavailable(operation, `what is stored of job "${jobId}" cannot be read: ${detail}`, undefined, "lasting")
 
     const read = Effect.fnUntraced(function* (jobId: string, operation: string) {
       const entry = yield* Effect.mapError(kv.get(jobKey(jobId)), failed(operation))
@@ -89,7 +98,8 @@ export const makeKvStore = (kv: Kv.Service, options?: KvStoreOptions): Effect.Ef
     const modify: Store["modify"] = (jobId, change, runner) => {
       const once = Effect.gen(function* () {
         const [{ check, stored }, time] = yield* Effect.all([read(jobId, "modify"), now], { concurrency: 2 })
-        const state = stored === undefined ? undefined : (observed?.read(stored.state, time, runner) ?? stored.state)
+        const monotonic = Number((yield* Clock.monotonicTimeNanos) / 1_000_000n)
+        const state = stored === undefined ? undefined : (observed?.read(stored.state, time, monotonic) ?? stored.state)
         const { records, result, state: next, steps = [] } = change(state, time)
         if (next === null) {
           observed?.forget(jobId)
@@ -115,7 +125,7 @@ export const makeKvStore = (kv: Kv.Service, options?: KvStoreOptions): Effect.Ef
       return shielded(
         transact(once).pipe(
           Effect.catchTag("Conflict", (conflict) =>
-            unavailable("modify", "too many others change this job at the same time", conflict, false)
+            unavailable("modify", "too many others change this job at the same time", conflict, "passing")
           )
         )
       )
@@ -181,7 +191,7 @@ export const makeKvStore = (kv: Kv.Service, options?: KvStoreOptions): Effect.Ef
               Effect.mapError(failed("history")),
               Effect.map((page) => page.entries.map((entry) => entry.value as unknown as RecordData))
             ),
-      changes: (runner) =>
+      changes: () =>
         kv.watchPrefix(jobPrefix, { initial: false }).pipe(
           Stream.mapError(failed("changes")),
           Stream.flatMap((change): Stream.Stream<StoreChange> => {
@@ -192,13 +202,15 @@ export const makeKvStore = (kv: Kv.Service, options?: KvStoreOptions): Effect.Ef
                 const jobId = String(change.entry.key.at(-1))
                 const stored = decodeJob(change.entry.value)
                 if (stored instanceof UnreadableJob) return Stream.succeed({ _tag: "Changed", jobId })
-                return stored.by === runner
-                  ? Stream.empty
-                  : Stream.succeed({ _tag: "Changed", jobId, state: observed === undefined ? stored.state : undefined })
+                const { by, state } = stored
+                return Stream.succeed({ _tag: "Changed", jobId, by, state: observed === undefined ? state : undefined })
               }
               case "Delete":
-              case "Expire":
-                return Stream.succeed({ _tag: "Changed", jobId: String(change.key.at(-1)) })
+              case "Expire": {
+                const jobId = String(change.key.at(-1))
+                observed?.forget(jobId)
+                return Stream.succeed({ _tag: "Changed", jobId })
+              }
               default:
                 return Stream.empty
             }

@@ -9,12 +9,12 @@ import { ParentSpan } from "effect/Tracer"
 import { makeHealth } from "../internal/health.ts"
 import { makeMessageIds } from "../internal/ids.ts"
 import { type Core, makeCore } from "./core.ts"
+import { maxText } from "./definition.ts"
 import { fail, InvalidDefinition, Unavailable, UnknownJob } from "./errors.ts"
 import type { Event } from "./events.ts"
 import { makeHub } from "./hub.ts"
 import { toRunRecord } from "./records.ts"
 import { registerWith } from "./register.ts"
-import { type Entry, stopEntry } from "./registry.ts"
 import { textOf } from "./schedule.ts"
 import type { JobInfo, RegisterOptions, Schedulable, Service } from "./scheduler.ts"
 import type { JobState, WaitingRun } from "./state.ts"
@@ -33,7 +33,7 @@ const eventBuffer = 4_096
 export const make = (
   store: Store,
   options?: {
-    /** Names this instance in records and claims; must be unique among instances. Default: a random id. */
+    /** Names this instance in records and claims; must be unique among instances. At most 64 characters are kept. Default: a random id. */
     readonly runner?: string | undefined
     /** Who wakes the scheduler for its slots. Default: one timer of its own for all jobs. */
     readonly wakeUps?: WakeUps | undefined
@@ -41,7 +41,7 @@ export const make = (
 ): Effect.Effect<Service, never, Scope.Scope> =>
   Effect.gen(function* () {
     const nextId = yield* makeMessageIds
-    const runner = options?.runner ?? nextId(yield* Clock.currentTimeMillis)
+    const runner = (options?.runner ?? nextId(yield* Clock.currentTimeMillis)).slice(0, 64)
     const health = yield* makeHealth(store.capabilities.backend)
     const hub = makeHub<Event>(eventBuffer)
     const context = Context.omit(ParentSpan)(yield* Effect.context<never>()) as Context.Context<never>
@@ -59,55 +59,54 @@ export const make = (
     const register = registerWith(core, nextId, wakeUps)
 
     const schedule: Service["schedule"] = (job, registerOptions) =>
-      Effect.flatMap(job.prepare, (prepared) =>
-        Effect.map(register(prepared, registerOptions), ({ state }) => info(state))
-      )
+      Effect.flatMap(job.prepare, (prepared) => Effect.map(register(prepared, registerOptions), info))
 
     const scheduleScoped = <R>(job: Schedulable<R>, registerOptions?: RegisterOptions) =>
       Effect.flatMap(job.prepare, (prepared) =>
         Effect.map(
-          Effect.acquireRelease(register(prepared, registerOptions), ({ entry }) => release(entry)),
-          ({ state }) => info(state)
+          Effect.acquireRelease(register(prepared, registerOptions), () => core.release(prepared, "closed")),
+          info
         )
       )
-
-    const release = Effect.fnUntraced(function* (entry: Entry) {
-      if (core.entries.get(entry.id) === entry) {
-        core.entries.delete(entry.id)
-        core.timer.set(entry.id, undefined)
-        // Nobody else can run what was asked for by hand.
-        if (!store.capabilities.shared) {
-          yield* core
-            .commitOn(
-              entry.id,
-              (state) => state,
-              (draft) => draft.dropWaiting("closed", byHand)
-            )
-            .pipe(Effect.ignore)
-        }
-      }
-      yield* stopEntry(entry, "closed", entry.prepared.local.drain)
-    })
 
     const trigger: Service["trigger"] = Effect.fnUntraced(function* (jobId) {
       const slot = yield* store.now
       const id = nextId(slot)
-      const ask = core.commit(jobId, "trigger", (draft) => draft.accept({ id, kind: "trigger", slot }))
-      if (!store.capabilities.shared && !core.entries.has(jobId)) {
+      if (!store.capabilities.shared && !core.handles(jobId)) {
         yield* get(jobId, "trigger")
         const detail = `no handler for job "${jobId}" is registered in this process; provide its layer`
         return yield* fail(
           new Unavailable({ backend: store.capabilities.backend, operation: "trigger", detail, lasting: true })
         )
       }
-      return yield* core.awaitRecord(jobId, id, ask)
+      const accept = core.commit(jobId, "trigger", (draft) => {
+        draft.accept({ id, kind: "trigger", slot })
+        return draft.state.incarnation
+      })
+      return yield* core.waiters.await(
+        jobId,
+        id,
+        // An answer that was lost does not mean that the run was not taken.
+        Effect.catchIf(
+          accept,
+          (error) => error.isUnknown,
+          (error) =>
+            Effect.flatMap(
+              Effect.orElseSucceed(store.get(jobId), () => undefined),
+              (state) =>
+                state !== undefined && [...state.active, ...state.waiting].some((run) => run.id === id)
+                  ? Effect.succeed(state.incarnation)
+                  : Effect.fail(error)
+            )
+        )
+      )
     })
 
     const backfill: Service["backfill"] = Effect.fnUntraced(function* (jobId, range) {
       const limit = range.limit ?? 100
       const invalid = (field: string, detail: string) => fail(new InvalidDefinition({ jobId, field, detail }))
-      if (!Number.isInteger(limit) || limit < 1 || limit > 500) {
-        return yield* invalid("limit", "give a whole number from 1 to 500")
+      if (!Number.isInteger(limit) || limit < 1 || limit > 200) {
+        return yield* invalid("limit", "give a whole number from 1 to 200")
       }
       const from = DateTime.make(range.from)
       const to = DateTime.make(range.to)
@@ -159,9 +158,13 @@ export const make = (
           draft.enable()
         }),
       disable: (jobId, disableOptions) =>
-        core.commit(jobId, "disable", (draft) => {
-          draft.disable(disableOptions?.note ?? null)
-        }),
+        (disableOptions?.note ?? "").length > maxText
+          ? Effect.fail(
+              fail(new InvalidDefinition({ jobId, field: "note", detail: `it is longer than ${maxText} characters` }))
+            )
+          : core.commit(jobId, "disable", (draft) => {
+              draft.disable(disableOptions?.note ?? null)
+            }),
       list: Effect.map(store.list, (states) => states.map(info)),
       get: (jobId) => Effect.map(get(jobId, "get"), info),
       has: (jobId) => Effect.map(store.get(jobId), (state) => state !== undefined),
@@ -179,8 +182,6 @@ export const make = (
       events: hub.stream
     }
   })
-
-const byHand = (run: WaitingRun): boolean => run.kind === "trigger" || run.kind === "init"
 
 const nextSlots = (core: Core, state: JobState, count: number): ReadonlyArray<DateTime.Utc> => {
   const slots = core.slots.read(state.definition)
@@ -216,7 +217,7 @@ const toInfo = (core: Core, state: JobState): JobInfo => {
     })),
     waiting: state.waiting.length,
     runs: state.runs,
-    hasHandler: core.entries.has(definition.id),
+    hasHandler: core.handles(definition.id),
     metadata: definition.metadata
   })
 }

@@ -8,8 +8,8 @@ import type { ActiveRun, JobState } from "./state.ts"
 
 /** @internal */
 export interface ObservedLeases {
-  /** Deadlines by this process's clock in place of those that were written. */
-  readonly read: (state: JobState, now: number, runner: string) => JobState
+  /** Deadlines by this process's clock in place of those that were written; how long it is now, by its monotonic clock. */
+  readonly read: (state: JobState, now: number, monotonic: number) => JobState
   /** The reverse: a claim that was not touched is written back as it was, so that nobody takes it for a heartbeat. */
   readonly write: (state: JobState) => JobState
   readonly forget: (jobId: string) => void
@@ -17,6 +17,9 @@ export interface ObservedLeases {
 
 interface Seen {
   readonly written: number
+  /** When it was first seen, by the monotonic clock. */
+  readonly at: number
+  /** What `read` made of it last. */
   readonly until: number
 }
 
@@ -28,7 +31,7 @@ export const makeObservedLeases = (lease: number): ObservedLeases => {
   const jobs = new Map<string, Map<number, Seen>>()
 
   return {
-    read: (state, now, runner) => {
+    read: (state, now, monotonic) => {
       const { id } = state.definition
       const before = jobs.get(id)
       if (state.active.length === 0) {
@@ -37,11 +40,12 @@ export const makeObservedLeases = (lease: number): ObservedLeases => {
       }
       const after = new Map<number, Seen>()
       const read = map(state, (run) => {
-        if (run.until === null || run.runner === runner) return run
+        if (run.until === null) return run
         const known = before?.get(run.token)
-        const seen = known?.written === run.until ? known : { written: run.until, until: now + lease }
-        after.set(run.token, seen)
-        return { ...run, until: seen.until }
+        const at = known?.written === run.until ? known.at : monotonic
+        const until = now + lease - (monotonic - at)
+        after.set(run.token, { written: run.until, at, until })
+        return { ...run, until }
       })
       jobs.set(id, after)
       return read

@@ -19,7 +19,7 @@ import type { Store, StoreChange } from "./store.ts"
  * @category models
  */
 export interface ProcessStoreOptions {
-  /** Records kept per job; the oldest go first. Default 100. */
+  /** Records kept per job; the oldest go first. Default 100, at least 1; dies with a `RangeError` otherwise. */
   readonly history?: number | undefined
   /**
    * Given, claims hold this many milliseconds without a heartbeat, and several schedulers (`Cron.make`) can share the
@@ -44,6 +44,8 @@ export const makeProcessStore = (options?: ProcessStoreOptions): Effect.Effect<S
   Effect.sync(() => {
     const jobs = new Map<string, Kept>()
     const keep = options?.history ?? 100
+    if (!Number.isInteger(keep) || keep < 1)
+      throw new RangeError(`history is ${String(keep)}: give a whole number from 1`)
     const lease = options?.lease ?? null
     const watchers = new Set<{ readonly runner: string; readonly tell: (jobId: string) => void }>()
 

@@ -6,9 +6,10 @@ import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import type { Core } from "./core.ts"
 import type { Draft } from "./draft.ts"
-import { type CronError, DuplicateJob, fail } from "./errors.ts"
+import type { Definition } from "./definition.ts"
+import { type CronError, DuplicateJob, fail, Unavailable } from "./errors.ts"
 import type { Prepared } from "./prepared.ts"
-import { beginWakeUps, endWakeUps, type Entry, makeEntry } from "./registry.ts"
+import { beginWakeUps, endWakeUps, type Entry } from "./registry.ts"
 import type { RegisterOptions } from "./scheduler.ts"
 import type { JobState } from "./state.ts"
 import type { WakeUps } from "./wakeUps.ts"
@@ -16,66 +17,114 @@ import type { WakeUps } from "./wakeUps.ts"
 /** Stores a definition by the version rule and makes its handler the one of this process. @internal */
 export const registerWith =
   (core: Core, nextId: (now: number) => string, wakeUps: WakeUps | undefined) =>
-  (
-    prepared: Prepared,
-    options: RegisterOptions | undefined
-  ): Effect.Effect<{ readonly entry: Entry; readonly state: JobState }, CronError> =>
+  (prepared: Prepared, options: RegisterOptions | undefined): Effect.Effect<JobState, CronError> =>
     Effect.gen(function* () {
-      const { definition, local } = prepared
-      const old = core.entries.get(definition.id)
+      const { definition } = prepared
       const replace = options?.replace === true
-      if (old !== undefined && !replace) {
-        return yield* fail(new DuplicateJob({ jobId: definition.id }))
+      if (core.isClosed()) {
+        const { backend } = core.host.capabilities
+        const detail = "the scheduler was closed"
+        return yield* fail(new Unavailable({ backend, operation: "schedule", detail, lasting: true }))
       }
+      if (core.handles(definition.id) && !replace) return yield* fail(new DuplicateJob({ jobId: definition.id }))
       const unfit = prepared.unfit?.(core.host) ?? wakeUps?.unfit(definition)
       if (unfit !== undefined) return yield* unfit
-      const entry = makeEntry(prepared)
-      const open = (stored: JobState | undefined, now: number): JobState =>
-        stored ?? {
-          incarnation: nextId(now),
-          revision: 0,
-          definition,
-          enabled: local.enabled,
-          pauseNote: local.pauseNote ?? null,
-          createdAt: now,
-          cursor: now,
-          runs: 0,
-          token: 0,
-          active: [],
-          waiting: []
-        }
-      core.entries.set(definition.id, entry)
-      if (wakeUps !== undefined && old !== undefined) yield* endWakeUps(old)
-      const state = yield* core
-        .commitOn(definition.id, open, (draft, now) => {
-          offer(draft, prepared, replace, now)
-          draft.advance()
-          if (local.runOnInit && draft.state.enabled) {
-            draft.accept({ id: nextId(now), kind: "init", slot: now })
-          }
-          return draft.state
-        })
-        .pipe(
-          Effect.onError(() =>
-            Effect.sync(() => {
-              if (old === undefined) core.entries.delete(definition.id)
-              else core.entries.set(definition.id, old)
-            })
-          )
+      const entry = core.entryOf(definition.id)
+      const old = entry.handler
+      entry.handler = prepared
+      const { before, state } = yield* store(core, nextId, prepared, replace).pipe(
+        Effect.onError(() => Effect.sync(() => void (entry.handler = old)))
+      )
+      const usable = Effect.fromResult(core.slots.read(state.definition))
+      const woken =
+        wakeUps === undefined ? Effect.void : wake(core, wakeUps, entry, state.definition, before?.definition)
+      yield* Effect.andThen(usable, woken).pipe(
+        Effect.onError(() =>
+          Effect.suspend(() => {
+            entry.handler = old
+            return Effect.ignore(before === undefined ? core.remove(definition.id) : restore(core, before))
+          })
         )
-      const registered = state ?? open(undefined, 0)
-      if (wakeUps !== undefined) {
-        yield* beginWakeUps(entry, wakeUps.register(registered.definition, core.fire(entry.id))).pipe(
-          Effect.onError(() => Effect.ignore(core.remove(entry.id)))
-        )
-      }
-      return { entry, state: registered }
+      )
+      return state
     }).pipe(Effect.uninterruptible)
 
+/** What the job was before, and is now. */
+interface Stored {
+  readonly before: JobState | undefined
+  readonly state: JobState
+}
+
+const store = (
+  core: Core,
+  nextId: (now: number) => string,
+  prepared: Prepared,
+  replace: boolean
+): Effect.Effect<Stored, CronError> => {
+  const { definition, local } = prepared
+  let before: JobState | undefined
+  const open = (stored: JobState | undefined, now: number): JobState => {
+    before = stored
+    return (
+      stored ?? {
+        incarnation: nextId(now),
+        revision: 0,
+        definition,
+        enabled: local.enabled,
+        pauseNote: local.pauseNote ?? null,
+        createdAt: now,
+        cursor: now,
+        runs: 0,
+        // Grows from one life of the job to the next, for whoever refuses smaller tokens.
+        token: Math.floor(now),
+        active: [],
+        waiting: []
+      }
+    )
+  }
+  return Effect.map(
+    core.commitOn(definition.id, open, (draft, now) => {
+      // What is due under the stored definition is decided by it.
+      draft.advance()
+      offer(draft, prepared, before === undefined, replace, now)
+      draft.advance()
+      if (local.runOnInit && draft.state.enabled) draft.accept({ id: nextId(now), kind: "init", slot: now })
+      return draft.state
+    }),
+    (state): Stored => ({ before, state: state! })
+  )
+}
+
+/** Moves the wake-ups of a job to its new definition; when that is refused, back to the one before. */
+const wake = (
+  core: Core,
+  wakeUps: WakeUps,
+  entry: Entry,
+  definition: Definition,
+  before: Definition | undefined
+): Effect.Effect<void, CronError> => {
+  const fire = core.fire(entry.id)
+  const had = entry.wakeUps !== undefined
+  return endWakeUps(entry).pipe(
+    Effect.andThen(beginWakeUps(entry, wakeUps.register(definition, fire))),
+    Effect.onError(() =>
+      had && before !== undefined
+        ? Effect.ignore(beginWakeUps(entry, wakeUps.register(before, fire)), { log: "Error" })
+        : Effect.void
+    )
+  )
+}
+
+const restore = (core: Core, before: JobState): Effect.Effect<unknown, CronError> =>
+  core.commitOn(
+    before.definition.id,
+    (state) => state,
+    (draft) => draft.update({ definition: before.definition })
+  )
+
 /** The version rule: what of an offered definition is stored. */
-const offer = (draft: Draft, { definition }: Prepared, replace: boolean, now: number): void => {
+const offer = (draft: Draft, { definition }: Prepared, created: boolean, replace: boolean, now: number): void => {
   const stored = draft.state.definition
-  const created = draft.state.revision === 0
   const jobId = definition.id
   const time = DateTime.makeUnsafe(now)
   draft.events.push({ _tag: "Scheduled", jobId, time, created })
@@ -86,25 +135,27 @@ const offer = (draft: Draft, { definition }: Prepared, replace: boolean, now: nu
   const same = Equal.equals({ ...stored, version: 0 }, { ...definition, version: 0 })
   const applied = replace || definition.version > stored.version
   if (applied) {
-    const sameSlots =
-      Equal.equals(stored.schedule, definition.schedule) &&
-      stored.timezone === definition.timezone &&
-      Equal.equals(stored.dst, definition.dst)
     draft.update({
       definition,
-      // Slots of a new schedule begin now; under the old one they may have been missed and are looked at as such.
-      cursor: sameSlots ? draft.state.cursor : Math.max(draft.state.cursor, now)
+      // Slots of a new schedule begin now; those of the old one were decided just before.
+      cursor: Equal.equals(slotsOf(stored), slotsOf(definition))
+        ? draft.state.cursor
+        : Math.max(draft.state.cursor, now)
     })
   }
   if (!same) {
     const { version: storedVersion } = draft.state.definition
-    draft.events.push({
-      _tag: "Redefined",
-      jobId,
-      time,
-      applied,
-      storedVersion,
-      offeredVersion: definition.version
-    })
+    const offeredVersion = definition.version
+    draft.events.push({ _tag: "Redefined", jobId, time, applied, storedVersion, offeredVersion })
   }
 }
+
+/** What decides about slots. */
+const slotsOf = ({ dst, end, maxRuns, schedule, start, timezone }: Definition) => ({
+  dst,
+  end,
+  maxRuns,
+  schedule,
+  start,
+  timezone
+})

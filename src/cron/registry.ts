@@ -5,31 +5,34 @@ import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Scope from "effect/Scope"
 import type { Definition } from "./definition.ts"
 import type { CronError } from "./errors.ts"
 import type { Prepared } from "./prepared.ts"
-import type { StopReason } from "./run.ts"
+import { CurrentRun, type StopReason } from "./run.ts"
 import { instantsFor } from "./schedule.ts"
 import { makeSlots, type Slots } from "./slots.ts"
-import type { JobState } from "./state.ts"
+import type { ClaimRef, JobState } from "./state.ts"
 import { makeZones } from "./zone.ts"
 
 /** A run of this process. @internal */
 export interface Running {
-  readonly token: number
+  readonly claim: ClaimRef
+  /** The handler it runs under, which another may have replaced meanwhile. */
+  readonly prepared: Prepared
   fiber: Fiber.Fiber<void> | undefined
   reason: StopReason | undefined
   /** The attempts are over and the result is being recorded: nothing is left to interrupt. */
   ended: boolean
 }
 
-/** A job with a handler in this process. @internal */
+/** A job that has a handler in this process, or runs that go on after its handler went. @internal */
 export interface Entry {
   readonly id: string
-  readonly prepared: Prepared
-  readonly running: Map<number, Running>
+  handler: Prepared | undefined
+  readonly running: Set<Running>
   /** The newest state seen; `undefined` when the job is not stored (any more). */
   state: JobState | undefined
   /** Failed looks at this job in a row, for the backoff. */
@@ -39,10 +42,10 @@ export interface Entry {
 }
 
 /** @internal */
-export const makeEntry = (prepared: Prepared): Entry => ({
-  id: prepared.definition.id,
-  prepared,
-  running: new Map(),
+export const makeEntry = (id: string): Entry => ({
+  id,
+  handler: undefined,
+  running: new Set(),
   state: undefined,
   failures: 0,
   wakeUps: undefined
@@ -53,8 +56,9 @@ export const beginWakeUps = Effect.fnUntraced(function* <E>(
   entry: Entry,
   register: Effect.Effect<void, E, Scope.Scope>
 ) {
-  entry.wakeUps = yield* Scope.make()
-  yield* Scope.provide(register, entry.wakeUps).pipe(Effect.onError(() => endWakeUps(entry)))
+  const scope = yield* Scope.make()
+  entry.wakeUps = scope
+  yield* Scope.provide(register, scope).pipe(Effect.onError(() => endWakeUps(entry)))
 })
 
 /** @internal */
@@ -72,20 +76,30 @@ export const stopRun = (running: Running, reason: StopReason): void => {
   running.fiber?.interruptUnsafe()
 }
 
-/** Interrupts all runs of an entry but one and waits until they are recorded; gives them `drain` ms first. @internal */
-export const stopEntry = Effect.fnUntraced(function* (
+/**
+ * Interrupts the runs of an entry, or those of one of its handlers, and waits until they are recorded; gives them `drain` ms
+ * first. A handler that ends its own job cannot wait for its own end.
+ *
+ * @internal
+ */
+export const stopRuns = Effect.fnUntraced(function* (
   entry: Entry,
-  reason: StopReason,
-  drain: number,
-  except?: number | undefined
+  options: { readonly of?: Prepared | undefined; readonly reason: StopReason; readonly drain: number }
 ) {
-  yield* endWakeUps(entry)
-  const others = () => Array.from(entry.running.values()).filter((running) => running.token !== except)
+  const own = Option.getOrUndefined(yield* Effect.serviceOption(CurrentRun))
+  const fiber = Fiber.getCurrent()
+  const others = () =>
+    Array.from(entry.running).filter(
+      (running) =>
+        (options.of === undefined || running.prepared === options.of) &&
+        running.fiber !== fiber &&
+        !(own?.jobId === entry.id && own.token === running.claim.token)
+    )
   const ended = Effect.suspend(() =>
     Fiber.awaitAll(others().flatMap((running) => (running.fiber === undefined ? [] : [running.fiber])))
   )
-  if (drain > 0 && others().length > 0) yield* Effect.timeoutOption(ended, drain)
-  for (const running of others()) stopRun(running, reason)
+  if (options.drain > 0 && others().length > 0) yield* Effect.timeoutOption(ended, options.drain)
+  for (const running of others()) stopRun(running, options.reason)
   yield* ended
 })
 
@@ -93,9 +107,11 @@ export const stopEntry = Effect.fnUntraced(function* (
 export const followState = (entry: Entry, state: JobState | undefined): ReadonlyArray<() => void> => {
   entry.state = state
   const stops: Array<() => void> = []
-  for (const running of entry.running.values()) {
-    const claim = state?.active.find((run) => run.token === running.token)
-    const reason = state === undefined ? "unscheduled" : claim === undefined ? "leaseLost" : claim.cancel
+  for (const running of entry.running) {
+    const { incarnation, token } = running.claim
+    const claim = state?.incarnation === incarnation ? state.active.find((run) => run.token === token) : undefined
+    const reason =
+      state?.incarnation === incarnation ? (claim === undefined ? "leaseLost" : claim.cancel) : "unscheduled"
     if (reason !== null) stops.push(() => stopRun(running, reason))
   }
   return stops

@@ -19,7 +19,7 @@ import { describeError } from "../internal/describeFailure.ts"
 import type { RunResult } from "./draft.ts"
 import type { Definition } from "./definition.ts"
 import type { CronError } from "./errors.ts"
-import type { Host } from "./host.ts"
+import type { AttemptHost, Host } from "./host.ts"
 import type { Event } from "./events.ts"
 import type { Prepared } from "./prepared.ts"
 import { makeRun } from "./records.ts"
@@ -55,18 +55,19 @@ class AttemptTimedOut extends Data.TaggedError("AttemptTimedOut")<{ readonly lim
 
 const defaultRetry = Schedule.min([Schedule.exponential("1 second"), Schedule.spaced("1 minute")])
 
-// While the store is away, a result is offered again for about as long as the claim could still be held.
-const recordRetry = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")]).pipe(
-  Schedule.upTo({ duration: "30 seconds" })
-)
+// While the store is away, a result is offered again for as long as the claim may still be held.
+const recordRetry = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")])
+
+/** Asking again is right after an outage, and after an answer that was lost: what is asked names the claim. */
+const mayAskAgain = (error: CronError): boolean => error.isRetryable || error.isUnknown
 
 /** Must be forked uninterruptible: only the attempts and the waits between them can be interrupted. @internal */
 export const executeRun = Effect.fnUntraced(function* (env: RunEnvironment) {
   const { claim, definition } = env
-  const attempts = { current: claim.attempt }
-  const heartbeat = env.lease === null ? undefined : yield* Effect.forkChild(beat(env, env.lease, attempts))
+  const hold: Hold = { attempt: claim.attempt, isLost: false }
+  const heartbeat = env.lease === null ? undefined : yield* Effect.forkChild(beat(env, env.lease, hold))
   const steps: Array<Step> = []
-  const result = yield* attemptAll(env, attempts, steps).pipe(
+  const result = yield* attemptAll(env, hold, steps).pipe(
     // A retry schedule or predicate that throws must not leave the claim behind.
     Effect.catchCause((cause) =>
       Effect.map(env.now, (endedAt): RunResult => ({
@@ -77,8 +78,26 @@ export const executeRun = Effect.fnUntraced(function* (env: RunEnvironment) {
       }))
     )
   )
-  yield* env.finish(result, result.outcome === "Succeeded" ? steps : []).pipe(
-    Effect.retry({ schedule: recordRetry, while: (error) => error.isRetryable }),
+  const record = (what: RunResult, withSteps: ReadonlyArray<Step>) =>
+    Effect.retry(env.finish(what, withSteps), {
+      schedule: recordRetry,
+      while: (error) => mayAskAgain(error) && !hold.isLost
+    })
+  yield* record(result, result.outcome === "Succeeded" ? steps : []).pipe(
+    // What cannot be recorded as it is (too large) must not be run again for that.
+    Effect.catchIf(
+      (error) => !mayAskAgain(error),
+      (error) =>
+        record(
+          {
+            outcome: "Failed",
+            reason: null,
+            error: `its result could not be recorded: ${error.message}`,
+            endedAt: result.endedAt
+          },
+          []
+        )
+    ),
     Effect.catch((error) =>
       Effect.logError(`Cron run ${claim.id} ended (${result.outcome}), and could not be recorded: ${error.message}`)
     )
@@ -94,11 +113,14 @@ const longestResult = 32_768
 
 const fits = (result: Schema.Json): boolean => utf8Length(JSON.stringify(result)) <= longestResult
 
-const attemptAll = Effect.fnUntraced(function* (
-  env: RunEnvironment,
-  attempts: { current: number },
-  steps: Array<Step>
-) {
+/** What a run and its heartbeat share. */
+interface Hold {
+  attempt: number
+  /** The claim is another's by now, or may be. */
+  isLost: boolean
+}
+
+const attemptAll = Effect.fnUntraced(function* (env: RunEnvironment, hold: Hold, steps: Array<Step>) {
   const { claim, definition, prepared } = env
   const { local } = prepared
   const delayAfter = yield* retryDelays(local.retrySchedule ?? defaultRetry)
@@ -109,12 +131,17 @@ const attemptAll = Effect.fnUntraced(function* (
     endedAt: now
   })
   while (true) {
-    const attempt = attempts.current
+    const attempt = hold.attempt
     const startedAt = yield* env.now
     if (attempt === 1) yield* recordLateness(definition.id, Math.max(0, startedAt - env.dueAt))
     const run = makeRun(definition, { ...claim, attempt }, DateTime.makeUnsafe(startedAt))
     steps.length = 0
-    const attemptHost = { ...env.host, commitWith: (more: ReadonlyArray<Step>) => void steps.push(...more) }
+    const attemptHost: AttemptHost = {
+      ...env.host,
+      startedAt: claim.startedAt,
+      now: env.now,
+      commitWith: (more) => void steps.push(...more)
+    }
     const exit = yield* Effect.exit(
       prepared
         .handler(run, attemptHost)
@@ -147,9 +174,9 @@ const attemptAll = Effect.fnUntraced(function* (
       const failure = encoded !== undefined && fits(encoded) ? { failure: encoded } : {}
       return { outcome: "Failed", reason: null, error, endedAt, ...failure } satisfies RunResult
     }
-    attempts.current = attempt + 1
+    hold.attempt = attempt + 1
     const held = yield* env.extend(attempt + 1).pipe(
-      Effect.retry({ schedule: recordRetry, while: (cause) => cause.isRetryable }),
+      Effect.retry({ schedule: recordRetry, while: (cause) => mayAskAgain(cause) && !hold.isLost }),
       Effect.catch((cause) =>
         Effect.as(Effect.logError(`Cron run ${claim.id} could not keep its claim: ${cause.message}`), "lost")
       )
@@ -196,21 +223,24 @@ const retryDelays = Effect.fnUntraced(function* (schedule: Schedule.Schedule<unk
 })
 
 /** Extends the claim until interrupted; stops the run when the claim is lost, or when that can no longer be known. */
-const beat = Effect.fnUntraced(function* (env: RunEnvironment, lease: number, attempts: { readonly current: number }) {
+const beat = Effect.fnUntraced(function* (env: RunEnvironment, lease: number, hold: Hold) {
   let heldAt = yield* Clock.monotonicTimeNanos
+  const left = Effect.map(Clock.monotonicTimeNanos, (now) => Math.max(0, lease - Number((now - heldAt) / 1_000_000n)))
   while (true) {
-    yield* Effect.sleep(Math.floor(lease / 3))
+    yield* Effect.sleep(Math.min(Math.floor(lease / 3), yield* left))
     const sent = yield* Clock.monotonicTimeNanos
-    const answer = yield* Effect.result(env.extend(attempts.current))
-    if (answer._tag === "Success" && answer.success === "held") {
+    // In a fiber of its own: an answer that does not come must not hold up the end of the lease.
+    const asking = yield* Effect.forkDetach(Effect.result(env.extend(hold.attempt)), { startImmediately: true })
+    const answer = yield* Effect.timeoutOption(Fiber.join(asking), yield* left)
+    if (Option.isSome(answer) && answer.value._tag === "Success" && answer.value.success === "held") {
       heldAt = sent
       continue
     }
-    const age = Number(((yield* Clock.monotonicTimeNanos) - heldAt) / 1_000_000n)
-    if (answer._tag === "Failure") {
-      yield* Effect.logWarning(`Cron run ${env.claim.id} could not extend its claim: ${answer.failure.message}`)
-      if (age < lease) continue
+    if (Option.isSome(answer) && answer.value._tag === "Failure") {
+      yield* Effect.logWarning(`Cron run ${env.claim.id} could not extend its claim: ${answer.value.failure.message}`)
+      if ((yield* left) > 0) continue
     }
+    hold.isLost = true
     return env.stop("leaseLost")
   }
 })

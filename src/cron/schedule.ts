@@ -12,6 +12,7 @@ import {
   type DstRules,
   everyInstants,
   expressionInstants,
+  furthest,
   type Instants,
   within
 } from "./engine.ts"
@@ -205,7 +206,7 @@ const readInput = (
   if (input._tag === "effect-seams/Cron/Every") {
     const duration = Duration.fromInput(input.duration)
     const millis = Option.match(duration, { onNone: () => Number.NaN, onSome: Duration.toMillis })
-    return Number.isInteger(millis) && millis > 0
+    return Number.isInteger(millis) && millis > 0 && millis <= furthest
       ? Result.succeed({ data: { type: "every", millis }, timezone, dst })
       : Result.fail(
           invalid(
@@ -252,9 +253,12 @@ const readCron = (
 
 /** Makes a schedule of stored data. @internal */
 export const build = (data: ScheduleData, timezone: string, dst: DstRules): Result.Result<Schedule, CronError> => {
+  const refused = refusedDst(textOf(data), dst)
+  if (refused !== undefined) return Result.fail(refused)
   const zone = zoneOf(data, timezone, makeZone)
   if (Result.isFailure(zone)) return Result.fail(zone.failure)
-  return Result.map(instantsOf(data, zone.success, dst), (instants): Schedule => {
+  return Result.map(instantsOf(data, zone.success, dst), (unbounded): Schedule => {
+    const instants = within(unbounded, null, null)
     const take = (count: number, from: DateTime.DateTime.Input) => {
       const found: Array<DateTime.Utc> = []
       let last = toMillis(from)
@@ -300,6 +304,13 @@ const defaultDst = (dst: Dst | undefined): DstRules => ({
   gap: dst?.gap ?? "after",
   overlap: dst?.overlap ?? "auto"
 })
+
+/** Names what is no policy for clock changes. */
+const refusedDst = (text: string, { gap, overlap }: DstRules): CronError | undefined => {
+  if (!["after", "skip"].includes(gap)) return invalid(text, "dst.gap", String(gap), "give after or skip")
+  if (["auto", "first", "second", "both"].includes(overlap)) return undefined
+  return invalid(text, "dst.overlap", String(overlap), "give auto, first, second or both")
+}
 
 const zoneOf = (data: ScheduleData, timezone: string, zones: Zones): Result.Result<Zone, CronError> =>
   Result.fromOption(zones(timezone), () =>
@@ -349,7 +360,7 @@ export const textOf = (data: ScheduleData): string => {
 
 // An input that is not a date (an invalid Date object) is a defect of the caller, like any wrong argument.
 const toMillis = (input: DateTime.DateTime.Input): number =>
-  typeof input === "number" && Math.abs(input) <= 8.64e15 ? input : DateTime.toEpochMillis(DateTime.makeUnsafe(input))
+  typeof input === "number" && Math.abs(input) <= furthest ? input : DateTime.toEpochMillis(DateTime.makeUnsafe(input))
 
 const toUtc = (millis: number | undefined): Option.Option<DateTime.Utc> =>
   Option.map(Option.fromUndefinedOr(millis), (due) => DateTime.makeUnsafe(due))

@@ -117,7 +117,7 @@ export interface Service {
   readonly next: (jobId: string, count?: number) => Effect.Effect<ReadonlyArray<DateTime.Utc>, CronError>
   /**
    * Runs the slots from `from` (included) to `to` (not included) in order, one after the other; answers with these slots
-   * without waiting. Fails with `InvalidDefinition` when there are more than `limit` (default 100, at most 500).
+   * without waiting. Fails with `InvalidDefinition` when there are more than `limit` (default 100, at most 200).
    */
   readonly backfill: (
     jobId: string,

@@ -41,6 +41,17 @@ export interface ActiveRun extends WaitingRun {
 }
 
 /**
+ * Names a claim. Tokens of a job grow with every claim, also from one life of the job to the next.
+ *
+ * @since 0.1.0
+ * @category drivers
+ */
+export interface ClaimRef {
+  readonly incarnation: string
+  readonly token: number
+}
+
+/**
  * The state of one job.
  *
  * @since 0.1.0

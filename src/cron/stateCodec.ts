@@ -1,6 +1,6 @@
 /**
  * A job's state as a store keeps it in one value. Runs are written as short tuples: the most that a job may have, 1,000 slots and
- * 500 other runs waiting and 200 going on, fits into the 64 KB that every Kv takes.
+ * 200 other runs waiting and 100 going on, fits into the 64 KB that every Kv takes.
  */
 import type * as Schema from "effect/Schema"
 import type { RunKind } from "./run.ts"
@@ -72,6 +72,14 @@ export const encodeJob = ({ by, recorded, state }: StoredJob): Schema.Json => {
 
 /** Attributes of later versions stay where they are, and are written back. @internal */
 export const decodeJob = (value: unknown): StoredJob | UnreadableJob => {
+  try {
+    return decode(value)
+  } catch {
+    return new UnreadableJob("it is no job that effect-seams wrote")
+  }
+}
+
+const decode = (value: unknown): StoredJob | UnreadableJob => {
   if (typeof value !== "object" || value === null || !("v" in value) || typeof value.v !== "number") {
     return new UnreadableJob("it is no job that effect-seams wrote")
   }

@@ -46,7 +46,13 @@ export interface Modification<A> {
  * @category drivers
  */
 export type StoreChange =
-  | { readonly _tag: "Changed"; readonly jobId: string; readonly state?: JobState | undefined }
+  | {
+      readonly _tag: "Changed"
+      readonly jobId: string
+      /** The scheduler instance that changed it last, where that is known. */
+      readonly by?: string | undefined
+      readonly state?: JobState | undefined
+    }
   | { readonly _tag: "Reset" }
 
 /**
@@ -103,7 +109,8 @@ export interface Store {
   /**
    * The jobs that others than `runner` change: to wake for an earlier slot, to interrupt a run that was cancelled elsewhere,
    * to answer a `trigger` that ran elsewhere. It begins with `Reset`, and tells what happens from then on. It may tell too
-   * much; what it could not tell, it makes up for with another `Reset`. Not asked of a backend that nobody shares.
+   * much; what it could not tell, it makes up for with another `Reset`. Where changes are told by what came of them, the last one of
+   * `runner` itself must be told too, since it may stand for one of somebody else. Not asked of a backend that nobody shares.
    */
   readonly changes: (runner: string) => Stream.Stream<StoreChange, CronError>
 }

@@ -28,6 +28,8 @@ export interface Zone {
 /** Finds zones by name; `None` for what is none. @internal */
 export type Zones = (name: string) => Option.Option<Zone>
 
+const mostOffset = 18 * 3_600
+
 const fixedZone = (id: string, offset: number): Zone => {
   const stretch: Stretch = {
     start: Number.NEGATIVE_INFINITY,
@@ -42,9 +44,13 @@ const fixedZone = (id: string, offset: number): Zone => {
 /** @internal */
 export const makeZone: Zones = (name) => {
   if (name === "UTC") return Option.some(fixedZone("UTC", 0))
-  return Option.map(DateTime.zoneFromString(name), (zone) =>
-    zone._tag === "Offset" ? fixedZone(name, Math.round(zone.offset / 1_000)) : namedZone(zone.id)
-  )
+  return Option.flatMap(DateTime.zoneFromString(name), (zone) => {
+    if (zone._tag === "Named") return Option.some(namedZone(zone.id))
+    // No place is further from Greenwich, and the engine counts on it.
+    return Math.abs(zone.offset) <= mostOffset * 1_000
+      ? Option.some(fixedZone(name, zone.offset / 1_000))
+      : Option.none()
+  })
 }
 
 /** Zones that are looked up once, for as long as the answer is kept: thousands of jobs share a few. @internal */

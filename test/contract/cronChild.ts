@@ -20,7 +20,7 @@ export const runCronChild = <E>(kv: Layer.Layer<Kv.Kv, E>, runner: string): Prom
     ({ attempt, scheduledTime, token }) =>
       Effect.gen(function* () {
         yield* say("start", scheduledTime.epochMilliseconds, attempt, token)
-        yield* Effect.sleep(200 + ((token * 7_919) % 1_800))
+        yield* Effect.sleep(200 + (token % 1_800))
         yield* say("end", scheduledTime.epochMilliseconds, attempt, token)
       })
   )

@@ -204,6 +204,60 @@ describe("a job that enqueues", () => {
   )
 
   test(
+    "enqueues no second message when an accepted one is older than what anybody remembers",
+    Effect.gen(function* () {
+      const { kv, queue } = yield* stores({ joined: false })
+      const seen = yield* handled(queue)
+      const { cron } = yield* schedulerOver(kv, "one")
+      let calls = 0
+      const outage = new Queue.QueueError({
+        reason: new Queue.Unavailable({ backend: "test", operation: "publish", detail: "down" })
+      })
+      const unsure: Queue.Service = {
+        ...queue,
+        publish: (batch) =>
+          Effect.gen(function* () {
+            if (calls++ > 0) return yield* outage
+            yield* queue.publish(batch)
+            return yield* new Queue.QueueError({
+              reason: new Queue.EnqueueUnknown({ queue: "reports", ids: [], detail: "no answer" })
+            })
+          })
+      }
+      const job = Cron.enqueues("daily", { schedule: "@hourly", maxRuns: 1 }, Reports, payload)
+      yield* cron.scheduleScoped(job).pipe(Effect.provideService(Queue.Queue, unsure))
+      yield* TestClock.adjust(26 * 60 * minute)
+      assert.strictEqual(seen.length, 1)
+      const [record] = yield* cron.history("daily")
+      assert.strictEqual(record?.outcome, "Failed")
+      assert.match(record?.error ?? "", /may have been accepted: look at the queue/)
+    })
+  )
+
+  test(
+    "enqueues no second message while its mark cannot be written",
+    Effect.gen(function* () {
+      const { kv, queue } = yield* stores({ joined: false, dedupe: false })
+      const seen = yield* handled(queue)
+      let refuses = true
+      const { backend } = kv.capabilities
+      const outage = new Kv.KvError({ reason: new Kv.Unavailable({ backend, operation: "set", detail: "read only" }) })
+      const stubborn: Kv.Service = {
+        ...kv,
+        set: (...args) => Effect.suspend(() => (refuses ? Effect.fail(outage) : kv.set(...args)))
+      }
+      const { cron } = yield* schedulerOver(stubborn, "one")
+      const job = Cron.enqueues("once", { schedule: "@hourly", maxRuns: 1 }, Reports, payload)
+      yield* cron.scheduleScoped(job).pipe(Effect.provideService(Queue.Queue, queue))
+      yield* TestClock.adjust(90 * minute)
+      refuses = false
+      yield* TestClock.adjust(30 * minute)
+      assert.strictEqual(seen.length, 1)
+      assert.strictEqual((yield* cron.history("once"))[0]?.outcome, "Succeeded")
+    })
+  )
+
+  test(
     "takes a payload with requirements, and one of several kinds of messages; trigger gives the id",
     Effect.gen(function* () {
       const { queue } = yield* stores({ joined: false })

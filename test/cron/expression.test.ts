@@ -49,6 +49,7 @@ describe("an expression that cannot be used", () => {
     ["0 0 * * FRI#6", "dayOfWeek", /a month has 1 to 5/],
     ["0 0 * * MON-FRI#2", "dayOfWeek", /on its own or in a list/],
     ["0 0 * * 8#1", "dayOfWeek", /not within 0-7/],
+    ["0 0 * * 7/2,MON", "dayOfWeek", /behind the last value; write 0\/2/],
     ["0 0 1 * MON,+TUE", "dayOfWeek", /before the whole field/],
     ["0 0 31 4,6,9,11 *", "dayOfMonth", /never be due/],
     ["0 0 1 0 *", "month", /not within 1-12 or JAN-DEC/],
@@ -127,7 +128,29 @@ describe("other schedules", () => {
     assert.strictEqual(schedule.description, "every 10m")
   })
 
-  for (const duration of [0, -5, "Infinity", 0.5] as ReadonlyArray<Duration.Input>) {
+  it("have no instants that a date cannot hold", () => {
+    const last = 8_640_000_000_000_000
+    for (const input of ["@daily", Cron.every("7 days"), "0 0 29 2 *"] as const) {
+      const schedule = read(input, { timezone: "America/New_York" })
+      assert.isTrue(Option.isNone(schedule.next(last - 3_600_000)))
+      assert.isTrue(Option.isNone(schedule.previous(-last + 3_600_000)))
+    }
+  })
+
+  it("are refused with a policy for clock changes that is none", () => {
+    for (const [dst, field] of [
+      [{ gap: "never" }, "dst.gap"],
+      [{ overlap: "x" }, "dst.overlap"]
+    ] as const) {
+      assert.strictEqual(
+        (refused("@daily", { dst: dst as unknown as Cron.Dst }).reason as Cron.InvalidExpression).field,
+        field
+      )
+    }
+    assert.strictEqual((refused("@daily", { timezone: "+99:00" }).reason as Cron.InvalidExpression).field, "timezone")
+  })
+
+  for (const duration of [0, -5, "Infinity", 0.5, 1e16] as ReadonlyArray<Duration.Input>) {
     it(`every ${String(duration)} is refused`, () => {
       const { reason } = refused(Cron.every(duration))
       assert.strictEqual((reason as Cron.InvalidExpression).field, "every")

@@ -2,6 +2,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Clock, Deferred, Effect, Result, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as Cron from "../../src/Cron.ts"
+import { define } from "../../src/cron/definition.ts"
 import { decodeJob, encodeJob, UnreadableJob } from "../../src/cron/stateCodec.ts"
 import * as Kv from "../../src/Kv.ts"
 import { cuttable } from "../../src/testing/cronLines.ts"
@@ -39,46 +40,81 @@ describe("what a scheduler keeps in a Kv", () => {
     })
   )
 
+  it("fits into the values that every Kv takes, with all that may wait and run", () => {
+    const at = Date.parse("2026-11-25T15:00:00Z")
+    const id = "j".repeat(200)
+    const uuid = (i: number) => `01a21386-fdf1-73f8-a2fa-${String(i).padStart(12, "0")}`
+    const definition = Result.getOrThrow(
+      define(id, {
+        schedule: `${"0,".repeat(400)}0 0 * * *`,
+        timezone: "America/Argentina/ComodRivadavia",
+        overlap: { queueAll: 1_000 },
+        metadata: { note: "n".repeat(4_000) },
+        start: at,
+        end: at + 1_000_000_000,
+        maxRuns: 1_000_000
+      })
+    ).definition
+    const slots = Array.from({ length: 1_000 }, (_, i) => at + i * minute)
+    const others = Array.from({ length: 200 }, (_, i) => ({ id: uuid(i), kind: "backfill", slot: at + i }) as const)
+    const active = Array.from({ length: 100 }, (_, i) => ({
+      id: uuid(1_000 + i),
+      kind: "trigger" as const,
+      slot: at + i,
+      token: at + i,
+      attempt: 1_000,
+      lost: 9,
+      runner: String(i).padStart(64, "r"),
+      startedAt: at + i,
+      until: at + 15_000,
+      cancel: null
+    }))
+    const state: Cron.JobState = {
+      incarnation: uuid(0),
+      revision: 1_000_000,
+      definition,
+      enabled: false,
+      pauseNote: "p".repeat(1_000),
+      createdAt: at,
+      cursor: at,
+      runs: 1_000_000,
+      token: at,
+      active,
+      waiting: [
+        ...slots.map((slot) => ({ id: `${id}@${new Date(slot).toISOString()}`, kind: "misfire" as const, slot })),
+        ...others
+      ]
+    }
+    const job = { state, by: "r".repeat(64), recorded: 1_000_000 }
+    const text = JSON.stringify(encodeJob(job))
+    assert.isBelow(text.length, Kv.portableLimits.value)
+    assert.deepStrictEqual(decodeJob(JSON.parse(text)), job)
+  })
+
   test(
-    "fits into the values that every Kv takes, with all that may wait and run",
+    "is bounded: further runs are skipped, not stored",
     Effect.gen(function* () {
       const kv = yield* memoryKv
       const cron = yield* schedulerOver(kv, { lease: "1 day" })
-      const id = "j".repeat(200)
       const gate = yield* Deferred.make<void>()
-      yield* cron.schedule(
-        Cron.job(
-          id,
-          { schedule: Cron.every("1 second"), overlap: "allow", metadata: { note: "n".repeat(4_000) } },
-          () => Deferred.await(gate)
-        )
-      )
+      const id = "job"
+      const job = (version: number, overlap: Cron.Overlap) =>
+        Cron.job(id, { schedule: Cron.every("1 second"), version, overlap }, () => Deferred.await(gate))
+      yield* cron.schedule(job(0, "allow"))
       const events: Array<string> = []
       yield* Effect.forkScoped(
         Stream.runForEach(cron.events, (event) => Effect.sync(() => void events.push(event._tag))),
         { startImmediately: true }
       )
-      yield* TestClock.adjust(300_000)
-      assert.strictEqual((yield* cron.get(id)).running.length, 200)
-      assert.strictEqual(events.filter((tag) => tag === "Skipped").length, 100)
-      const queue = Cron.job(
-        id,
-        {
-          schedule: Cron.every("1 second"),
-          version: 1,
-          overlap: { queueAll: 1_000 },
-          metadata: { note: "n".repeat(4_000) }
-        },
-        () => Deferred.await(gate)
-      )
-      yield* cron.schedule(queue, { replace: true })
+      yield* TestClock.adjust(150_000)
+      assert.strictEqual((yield* cron.get(id)).running.length, 100)
+      assert.strictEqual(events.filter((tag) => tag === "Skipped").length, 50)
+      yield* cron.schedule(job(1, { queueAll: 1_000 }), { replace: true })
       yield* TestClock.adjust(1_200_000)
-      for (let i = 0; i < 2; i++) {
-        yield* cron.backfill(id, { from: 0, to: 300_000, limit: 300 }).pipe(Effect.ignore)
-      }
+      yield* cron.backfill(id, { from: 0, to: 150_000, limit: 200 })
       const info = yield* cron.get(id)
-      assert.deepStrictEqual([info.running.length, info.waiting], [200, 1_300])
-      const refusal = yield* Effect.flip(cron.backfill(id, { from: 0, to: 300_000, limit: 300 }))
+      assert.deepStrictEqual([info.running.length, info.waiting], [100, 1_150])
+      const refusal = yield* Effect.flip(cron.backfill(id, { from: 0, to: 150_000, limit: 200 }))
       assert.match(refusal.message, /too many runs wait/)
       yield* Deferred.succeed(gate, undefined)
       for (let i = 0; i < 2_000 && (yield* cron.get(id)).waiting > 0; i++) yield* settled
@@ -109,7 +145,9 @@ describe("what a scheduler keeps in a Kv", () => {
     assert.deepStrictEqual(decodeJob(written), { state, by: "r", recorded: 8 } as never)
     const newer = decodeJob({ ...(written as object), v: 2 })
     assert.match(newer instanceof UnreadableJob ? newer.detail : "", /format 2.*upgrade/)
-    assert.instanceOf(decodeJob("text"), UnreadableJob)
+    for (const other of ["text", null, {}, { v: 1 }, { v: 1, definition: {}, active: 5 }]) {
+      assert.instanceOf(decodeJob(other), UnreadableJob)
+    }
   })
 
   test(
@@ -246,6 +284,46 @@ describe("schedulers whose Kv has no clock of its own", () => {
     currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe() + millis,
     currentTimeMillis: Effect.sync(() => clock.currentTimeMillisUnsafe() + millis)
   })
+
+  test(
+    "do not take over because their own clock is set forward",
+    Effect.gen(function* () {
+      const kv: Kv.Service = yield* memoryKv
+      const clockless: Kv.Service = {
+        ...kv,
+        capabilities: { ...kv.capabilities, clock: "process", shared: true },
+        now: Clock.currentTimeMillis
+      }
+      const clock = yield* Clock.Clock
+      let step = 0
+      const stepping: Clock.Clock = {
+        ...clock,
+        currentTimeMillisUnsafe: () => clock.currentTimeMillisUnsafe() + step,
+        currentTimeMillis: Effect.sync(() => clock.currentTimeMillisUnsafe() + step)
+      }
+      const ran: Array<string> = []
+      const job = (who: string) =>
+        Cron.job("job", { schedule: "@yearly" }, () =>
+          Effect.andThen(
+            Effect.sync(() => void ran.push(who)),
+            Effect.never
+          )
+        )
+      for (const runner of ["first", "second"]) {
+        const cron = yield* Effect.provideService(schedulerOver(clockless, { runner }), Clock.Clock, stepping)
+        yield* Effect.provideService(cron.scheduleScoped(job(runner)), Clock.Clock, stepping)
+        // Something that makes it look at its jobs now and then.
+        const tick = Cron.job(`tick ${runner}`, { schedule: Cron.every("1 second") }, () => Effect.void)
+        yield* Effect.provideService(cron.scheduleScoped(tick), Clock.Clock, stepping)
+        if (runner === "first") yield* Effect.forkScoped(Effect.ignore(cron.trigger("job")), { startImmediately: true })
+        yield* settled
+      }
+      yield* TestClock.adjust(lease / 2)
+      step = minute
+      yield* TestClock.adjust(5 * lease)
+      assert.deepStrictEqual(ran, ["first"])
+    })
+  )
 
   test(
     "take over after the lease they saw pass, and never because a clock is ahead",

@@ -94,6 +94,40 @@ describe("overlap", () => {
   )
 
   test(
+    "cancelRunning leaves what is caught up with, or filled in, to go on in order",
+    Effect.gen(function* () {
+      const cron = yield* Cron.Scheduler
+      yield* cron.schedule(
+        Cron.job("job", { schedule: "* * * * *", overlap: "cancelRunning" }, (run) =>
+          Effect.sleep(run.kind === "backfill" ? "90 seconds" : "1 second")
+        )
+      )
+      yield* cron.backfill("job", { from: -600_000, to: 0, limit: 20 })
+      yield* TestClock.adjust("20 minutes")
+      const records = yield* cron.history("job", { limit: 100 })
+      const backfills = records.filter((record) => record.kind === "backfill")
+      assert.deepStrictEqual(new Set(backfills.map((record) => record.outcome)), new Set(["Succeeded"]))
+      assert.strictEqual(backfills.length, 10)
+    })
+  )
+
+  test(
+    "cancelRunning does not count a slot against maxRuns that never ran",
+    Effect.gen(function* () {
+      const { starts } = yield* everyMinute({ overlap: "cancelRunning", maxRuns: 4 }, (run) =>
+        run.scheduledTime.epochMilliseconds > 60_000
+          ? Effect.void
+          : Effect.never.pipe(Effect.onInterrupt(() => Effect.sleep("90 seconds")))
+      )
+      yield* TestClock.adjust("20 minutes")
+      assert.deepStrictEqual(
+        starts.map(([slot]) => slot / 60),
+        [1, 3, 4, 5]
+      )
+    })
+  )
+
+  test(
     "skip counts a run that waits for its retry as running",
     Effect.gen(function* () {
       const retry = { times: 2, schedule: Schedule.spaced("40 seconds") }
@@ -286,34 +320,6 @@ describe("jitter", () => {
       assert.isTrue(all[0].length >= 29)
       assert.isTrue(all[0].every((delay) => delay >= 0 && delay < 60))
       assert.isTrue(new Set(all[0]).size > 25)
-    })
-  )
-})
-
-describe("a job that is scheduled again", () => {
-  test(
-    "under another expression leaves one schedule, and lets the run going on end under the old handler",
-    Effect.gen(function* () {
-      const cron = yield* Cron.Scheduler
-      const log: Array<readonly [string, number]> = []
-      const job = (name: string, schedule: string) =>
-        Cron.job("job", { schedule }, (run) =>
-          Effect.andThen(
-            Effect.sleep("30 seconds"),
-            Effect.sync(() => void log.push([name, seconds(run.scheduledTime)]))
-          )
-        )
-      yield* cron.schedule(job("old", "* * * * *"))
-      yield* TestClock.adjust("70 seconds")
-      yield* cron.schedule(job("new", "*/2 * * * *"), { replace: true })
-      yield* TestClock.adjust("4 minutes")
-      assert.deepStrictEqual(log, [
-        ["old", 60],
-        ["new", 120],
-        ["new", 240]
-      ])
-      assert.strictEqual((yield* cron.history("job")).length, 3)
-      assert.strictEqual((yield* cron.list).length, 1)
     })
   )
 })
