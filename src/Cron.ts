@@ -27,7 +27,7 @@
  * Effect `Cron`; expressions are wall-clock time in an IANA zone (default UTC). Slots are aligned to the clock, never to
  * registration, strictly monotonic, and the same from wherever one asks. A fixed time in a skipped hour is due once, at the
  * first instant after the gap; a fixed time that is repeated is due once, the first time; `*` and stepped hours are due in
- * both passes (`dst` changes that). What cannot be due is refused at registration, naming the field.
+ * both passes (`dst` changes that). What cannot be read, and dates that never come, are refused at registration, naming the field.
  *
  * **Slots.** A slot is the pair of job and instant. It is started once, unless its runner lost the lease (crash, long pause,
  * partition): then once more, as the next attempt, with a greater `run.token`; the old run is interrupted as soon as it can
@@ -57,7 +57,7 @@ export {
 } from "./cron/errors.ts"
 export type { Definition, JobOptions } from "./cron/definition.ts"
 export { describe } from "./cron/describe.ts"
-export { toEffectCron } from "./cron/effectCron.ts"
+export { toEffectCron } from "./cron/toEffectCron.ts"
 export { enqueues, type EnqueuesOptions } from "./cron/enqueues.ts"
 export type { Dst, DstRules } from "./cron/engine.ts"
 export type {

@@ -2,8 +2,8 @@
  * Jobs shared by any number of processes. Start it in three terminals and watch which process gets which slot; then kill one with
  * `kill -9` in the middle of its work, or stop it with Ctrl-Z, and see another take over.
  *
- *   npm run cron                    in the first terminal
- *   npm run cron -- --name bob      in the others, with names of your own
+ *   npm run cron                    in each terminal
+ *   npm run cron -- --name bob      with a name of your own
  *
  * All of them share the file `.seams/cron.db` in the working directory (`--data` names another).
  */
@@ -40,7 +40,8 @@ const watch = (name: string) =>
       { startImmediately: true }
     )
     const now = yield* Clock.currentTimeMillis
-    console.log(`${name}  up at ${new Date(now).toISOString()}; Ctrl-C ends it`)
+    console.log(`${name}  up at ${new Date(now).toISOString()}; Ctrl-C ends it, kill -9 ${process.pid} kills it`)
+    console.log(`${name}  start more of it in other terminals: npm run cron`)
   })
 
 const program = (name: string, data: string) => {
@@ -59,7 +60,7 @@ const main = (): void => {
   const { values } = parseArgs({ options: { name: { type: "string" }, data: { type: "string" } } })
   const data = path.resolve(values.data ?? path.join(".seams", "cron.db"))
   if (values.data === undefined) fs.mkdirSync(path.dirname(data), { recursive: true })
-  NodeRuntime.runMain(program(values.name ?? "alice", data), {
+  NodeRuntime.runMain(program(values.name ?? `process-${process.pid}`, data), {
     // Being stopped is how it ends well.
     teardown: (exit, onExit) =>
       Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause) ? onExit(0) : Runtime.defaultTeardown(exit, onExit)

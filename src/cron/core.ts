@@ -13,7 +13,7 @@ import { background } from "../internal/background.ts"
 import type { HealthRegistry, PartHandle } from "../internal/health.ts"
 import type { Definition } from "./definition.ts"
 import { Draft, type DraftContext } from "./draft.ts"
-import { type CronError, fail, UnknownJob } from "./errors.ts"
+import { type CronError, during, fail, UnknownJob } from "./errors.ts"
 import type { Event } from "./events.ts"
 import { finishRun } from "./finish.ts"
 import type { Host } from "./host.ts"
@@ -177,7 +177,7 @@ export const makeCore = (
       ),
       (found) =>
         found === undefined ? Effect.fail(fail(new UnknownJob({ jobId, operation }))) : Effect.succeed(found.answer)
-    )
+    ).pipe(Effect.mapError((error) => during(operation, error)))
 
   const apply = Effect.fnUntraced(function* (
     jobId: string,
@@ -187,6 +187,7 @@ export const makeCore = (
     clock.offset = now - (yield* Clock.currentTimeMillis)
     timer.adjust(clock.offset)
     const entry = entries.get(jobId)
+    const known = entry?.state
     let stops: ReadonlyArray<() => void> = []
     if (entry !== undefined) {
       entry.failures = 0
@@ -198,6 +199,7 @@ export const makeCore = (
     }
     if (done === undefined) {
       slots.forget(jobId)
+      if (known !== undefined) hub.publish({ _tag: "Unscheduled", jobId, time: DateTime.makeUnsafe(now) })
     } else {
       for (const event of done.draft.events) hub.publish(event)
       yield* Effect.forEach(done.draft.records, tell, { discard: true })

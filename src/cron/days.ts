@@ -110,3 +110,13 @@ export const daysOf = (rule: DayRule, months: number): Days | undefined => {
   // All fourteen kinds of years occur in the 400 years after which the calendar repeats.
   return found.every((bits) => bits === 0) ? undefined : { allowed: months, masks, months: found }
 }
+
+/** Whether a day field uses `L`, `W` or `#`. @internal */
+export const hasSpecialDays = ({ dayOfMonth, dayOfWeek }: DayRule): boolean =>
+  (dayOfWeek?.nth.length ?? 0) > 0 ||
+  (dayOfMonth !== null &&
+    dayOfMonth.fromLast.length + dayOfMonth.nearest.length + dayOfMonth.nearestFromLast.length > 0)
+
+/** The numbers of a set of bits, of which the lowest stands for `first`. @internal */
+export const membersOf = (bits: number, first: number, size: number): ReadonlyArray<number> =>
+  Array.from({ length: size }, (_, i) => i).flatMap((i) => ((bits & (1 << i)) === 0 ? [] : [first + i]))

@@ -4,7 +4,7 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Result from "effect/Result"
 import * as Schedule from "effect/Schedule"
-import type * as Schema from "effect/Schema"
+import * as Schema from "effect/Schema"
 import { utf8Length } from "../kv/value.ts"
 import { describeInput, durationMillis } from "../internal/durationMillis.ts"
 import type { Dst, DstRules } from "./engine.ts"
@@ -127,6 +127,14 @@ const frozen = <A extends Schema.Json | Readonly<Record<string, Schema.Json>>>(v
   return Object.freeze(Object.fromEntries(Object.entries(value).map(([key, part]) => [key, frozen(part)]))) as A
 }
 
+const isJson = (value: unknown): boolean => {
+  try {
+    return Schema.is(Schema.Json)(value) && JSON.stringify(value) !== undefined
+  } catch {
+    return false
+  }
+}
+
 /** Checks options and turns them into data. @internal */
 export const define = <E>(
   id: string,
@@ -144,7 +152,10 @@ export const define = <E>(
       const millis = durationMillis(input)
       return millis !== undefined && Number.isFinite(millis)
         ? Result.succeed(millis)
-        : invalid(field, `${describeInput(input)} is no finite duration from zero`)
+        : invalid(
+            field,
+            `${describeInput(input)} is no finite duration from zero; give "5 minutes", { minutes: 5 } or milliseconds`
+          )
     }
     const instant = (
       field: string,
@@ -156,7 +167,7 @@ export const define = <E>(
         ? Result.succeed(DateTime.toEpochMillis(found.value))
         : invalid(
             field,
-            "it is not an instant; give a DateTime, a Date, milliseconds since the epoch or an ISO 8601 text"
+            `${describeInput(input)} is not an instant; give a DateTime, a Date, milliseconds since the epoch or an ISO 8601 text`
           )
     }
     const count = (field: string, input: number | undefined, otherwise: number, min: number, max: number) =>
@@ -190,13 +201,19 @@ export const define = <E>(
         )
       })
 
-    if (id.trim() === "" || id.length > 200) yield* invalid("id", "give 1 to 200 characters")
+    if (id.trim() === "" || id.length > 200) yield* invalid("id", "give 1 to 200 characters that are not all blanks")
     const schedule = yield* parse(options.schedule, { timezone: options.timezone, dst: options.dst })
     if (textOf(schedule.data).length > maxText) yield* invalid("schedule", `it is longer than ${maxText} characters`)
     if ((options.pauseNote ?? "").length > maxText)
       yield* invalid("pauseNote", `it is longer than ${maxText} characters`)
+    for (const field of ["misfire", "retry"] as const) {
+      const given: unknown = options[field]
+      if (given !== undefined && (typeof given !== "object" || given === null)) {
+        yield* invalid(field, `${describeInput(given)} is no record of options`)
+      }
+    }
     const overlap = options.overlap ?? "skip"
-    if (typeof overlap === "object") yield* count("overlap.queueAll", overlap.queueAll, 1, 1, maxCatchUp)
+    if (typeof overlap === "object") yield* count("overlap.queueAll", overlap.queueAll ?? Number.NaN, 1, 1, maxCatchUp)
     else yield* oneOf("overlap", overlap, ["skip", "queueOne", "allow", "cancelRunning"])
     const start = yield* instant("start", options.start)
     const end = yield* instant("end", options.end)
@@ -204,6 +221,11 @@ export const define = <E>(
     const timeout = yield* duration("timeout", options.timeout, 0)
     if (options.timeout !== undefined && timeout === 0) yield* invalid("timeout", "give a duration above zero")
     const max = Number.MAX_SAFE_INTEGER
+    if (!isJson(options.metadata ?? {}))
+      yield* invalid(
+        "metadata",
+        "it is no plain JSON: texts, finite numbers, booleans, null, arrays and objects of these"
+      )
     const metadata = frozen(options.metadata ?? {})
     if (utf8Length(JSON.stringify(metadata)) > maxMetadata) {
       yield* invalid(

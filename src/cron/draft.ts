@@ -11,11 +11,14 @@ import type { RunKind, StopReason } from "./run.ts"
 import type { Slots } from "./slots.ts"
 import type { ActiveRun, ClaimRef, JobState, RecordData, WaitingRun } from "./state.ts"
 
+/** The most missed slots that are counted one by one. */
+const mostCounted = 1_000
+
 // A run that kills its process each time must not do so for ever.
 const maxLost = 10
 
 // The state of a job stays small: see stateCodec.ts.
-const mostSlotsWaiting = 1_000
+const mostSlotsWaiting = 1_001
 const mostOthersWaiting = 200
 const mostActive = 100
 
@@ -230,14 +233,16 @@ export class Draft {
       const oldest = Math.max(first, now - misfire.within)
       const left = definition.maxRuns === null ? misfire.limit : definition.maxRuns - this.state.runs - (onTime ? 1 : 0)
       if (misfire.policy === "all") {
-        // One place is for the slot that is on time.
-        const most = Math.min(misfire.limit, left, this.room(true) - 1)
+        const most = Math.min(misfire.limit, left, this.room(true) - (onTime ? 1 : 0))
         caughtUp = most > 0 ? slots.latest(oldest, lastMissed, most) : []
       } else if (misfire.policy === "once" && !onTime) {
         caughtUp = slots.latest(oldest, lastMissed, 1)
       }
-      const count = slots.count(first, lastMissed) - caughtUp.length
-      if (count > 0) this.#missed(count, first, lastMissed)
+      // What is caught up with is the latest; missed are those before.
+      const lastLeft = caughtUp.length === 0 ? lastMissed : slots.before(caughtUp[0]!)
+      if (lastLeft !== undefined && lastLeft >= first) {
+        this.#missed(slots.count(first, lastLeft, mostCounted), first, lastLeft)
+      }
     }
     const one = caughtUp.length === 1 && misfire.policy === "once"
     for (const slot of caughtUp) {
@@ -347,8 +352,8 @@ export class Draft {
       if (run.cancel !== null) {
         this.#end(run, run.attempt, { outcome: "Cancelled", reason: run.cancel, error: null, endedAt: now })
       } else if (this.state.definition.onCrash === "abandon" || run.lost >= maxLost) {
-        const why = run.lost >= maxLost ? `for the ${run.lost + 1}th time` : "onCrash is abandon"
-        const error = `${lost} and the run is given up: ${why}`
+        const why = run.lost >= maxLost ? `${run.lost + 1} runners lost it` : "onCrash is abandon"
+        const error = `${lost}, and the run is given up: ${why}`
         this.#end(run, run.attempt, { outcome: "Failed", reason: null, error, endedAt: now })
       } else if (canStart) {
         const token = this.state.token + 1

@@ -27,7 +27,7 @@ import type { CurrentRun, Run } from "./run.ts"
 
 /**
  * The options of a job that enqueues. Two defaults differ from those of other jobs, since an outage of the queue must not cost a
- * slot its message: outages are waited out for as long as `dedupeFor` (`retry`), and slots that come meanwhile wait in order, up to 1,000 (`overlap`).
+ * slot its message: failures are tried again for a day (`retry`: 1,500 times, at most a minute apart), and slots that come meanwhile wait in order, up to 1,000 (`overlap`).
  *
  * @since 0.1.0
  * @category options
@@ -123,18 +123,18 @@ export const enqueues: {
   const windowOf = (host: Host) => asked ?? Math.max(day, leastWindow(host))
 
   const handler = Effect.fnUntraced(function* (run: Run, host: AttemptHost) {
+    const service: QueueService = yield* queue.store
+    // An earlier attempt may have been accepted; beyond the window nobody would know.
+    if (!joins(host, service) && (yield* host.now) - host.startedAt >= windowOf(host)) {
+      return yield* new TooLate({ window: Duration.format(Duration.millis(windowOf(host))) })
+    }
     const made = payload(run)
     const input = Effect.isEffect(made) ? yield* made as Effect.Effect<unknown, unknown, any> : made
-    const service: QueueService = yield* queue.store
     const { dedupe } = service.capabilities
     const op = opOf(run, input, dedupe ? { key: run.id, for: windowOf(host) } : undefined)
     if (joins(host, service)) {
       host.commitWith(yield* op["~steps"] as Effect.Effect<ReadonlyArray<Step>, unknown>)
       return run.id
-    }
-    // An earlier attempt may have been accepted; beyond the window nobody would know.
-    if ((yield* host.now) - host.startedAt >= windowOf(host)) {
-      return yield* new TooLate({ window: Duration.format(Duration.millis(windowOf(host))) })
     }
     if (dedupe || host.marks === undefined) {
       yield* op
@@ -164,7 +164,7 @@ export const enqueues: {
     {
       ...options,
       overlap: options.overlap ?? { queueAll: 1_000 },
-      retry: options.retry ?? { times: 10_000, while: mayPass },
+      retry: options.retry ?? { times: 1_500, while: mayPass },
       success: Schema.String
     },
     handler,
@@ -183,7 +183,12 @@ class TooLate extends Data.TaggedError("TooLate")<{ readonly window: string }> {
 
 const joins = (host: Host, service: QueueService): boolean => host.joins !== undefined && host.joins === service.store
 
-/** Failures that are worth another attempt: outages, and enqueues of which nobody knows, since the next attempt means the same. */
-const mayPass = (error: unknown): boolean =>
-  (error instanceof QueueError && (error.isRetryable || error.reason._tag === "EnqueueUnknown")) ||
-  (error instanceof CronError && (error.isRetryable || error.isUnknown))
+/**
+ * Failures that are worth another attempt: outages, enqueues of which nobody knows, since the next attempt means the same, and
+ * whatever making the payload fails with. Not what the queue refuses, and refuses again.
+ */
+const mayPass = (error: unknown): boolean => {
+  if (error instanceof QueueError) return error.isRetryable || error.reason._tag === "EnqueueUnknown"
+  if (error instanceof CronError) return error.isRetryable || error.isUnknown
+  return !(error instanceof TooLate)
+}

@@ -3,6 +3,8 @@ import { outageMessage } from "../internal/unavailable.ts"
 
 const id = (name: string) => `effect-seams/Cron/${name}`
 
+const shortened = (text: string): string => (text.length > 300 ? `${text.slice(0, 300)}...` : text)
+
 /**
  * A schedule that cannot be read, names a zone nobody knows, or could never be due. `field` says where: one of `second`,
  * `minute`, `hour`, `dayOfMonth`, `month`, `dayOfWeek`, `timezone`, `dst.gap`, `dst.overlap`, `every`, `at`, `from`, or `expression` for
@@ -16,8 +18,8 @@ export class InvalidExpression extends Schema.TaggedError<InvalidExpression>(id(
   { expression: Schema.String, field: Schema.String, value: Schema.String, detail: Schema.String }
 ) {
   override get message(): string {
-    const where = this.field === "expression" ? "" : ` (${this.field} "${this.value}")`
-    return `The schedule "${this.expression}" is not usable${where}: ${this.detail}.`
+    const where = this.field === "expression" ? "" : ` (${this.field} "${shortened(this.value)}")`
+    return `The schedule "${shortened(this.expression)}" is not usable${where}: ${shortened(this.detail)}.`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
@@ -36,7 +38,7 @@ export class InvalidDefinition extends Schema.TaggedError<InvalidDefinition>(id(
   { jobId: Schema.String, field: Schema.String, detail: Schema.String }
 ) {
   override get message(): string {
-    return `Job "${this.jobId}": ${this.field} is not usable: ${this.detail}. Nothing was changed.`
+    return `Job "${shortened(this.jobId)}": ${this.field} is not usable: ${this.detail}. Nothing was changed.`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
@@ -55,7 +57,7 @@ export class UnknownJob extends Schema.TaggedError<UnknownJob>(id("UnknownJob"))
   operation: Schema.String
 }) {
   override get message(): string {
-    return `There is no job "${this.jobId}" to ${this.operation}. Schedule it first (provide its layer, or Scheduler.schedule), or look at Scheduler.list for the ids there are.`
+    return `There is no job "${this.jobId}" (${this.operation}). Schedule it first (provide its layer, or Scheduler.schedule), or look at Scheduler.list for the ids there are.`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {
@@ -164,6 +166,10 @@ export class CronError extends Schema.TaggedError<CronError>(id("CronError"))("C
     return this.reason._tag === "Unavailable" && this.reason.unknown === true
   }
 }
+
+/** An outage, told as one of the call that a user made. @internal */
+export const during = (operation: string, error: CronError): CronError =>
+  error.reason._tag === "Unavailable" ? fail(new Unavailable({ ...error.reason, operation })) : error
 
 /** @internal */
 export const fail = (reason: CronErrorReason): CronError => new CronError({ reason })

@@ -50,7 +50,7 @@ export interface Scheduled extends Base {
 }
 
 /**
- * A job was removed for good.
+ * A job was removed for good, here or by another process.
  *
  * @since 0.1.0
  * @category events

@@ -71,6 +71,9 @@ export const splitFields = (input: string): Result.Result<ReadonlyArray<string>,
   const text = input.trim()
   const expanded = text.startsWith("@") ? nicknames[text] : text
   if (expanded === undefined) return invalid(input, "expression", text, aboutNickname(text))
+  if (/^(?:CRON_)?TZ=/.test(expanded)) {
+    return invalid(input, "expression", text, "a zone is no part of an expression; give the option timezone")
+  }
   const parts = expanded.split(/\s+/)
   if (parts.length === 5 || parts.length === 6) return Result.succeed(parts.length === 5 ? ["0", ...parts] : parts)
   const count = text === "" ? 0 : parts.length
@@ -228,6 +231,7 @@ const aboutDays = (part: string): string =>
       : ""
 
 const readDaysOfWeek = (input: string, text: string): Result.Result<DaysOfWeek | null, CronError> => {
+  if (text === "") return invalid(input, "dayOfWeek", "+", "a day of the week must follow the +")
   if (isUnrestricted(text)) return Result.succeed(null)
   const found = new Set<number>()
   const nth: Array<{ readonly weekday: number; readonly n: number }> = []
@@ -284,7 +288,8 @@ const readPart = (part: string, rule: FieldRule, found: Set<number>): string | u
       if (high === undefined) return notAValue(range, rule)
       // FRI-SUN can only mean that Sunday is the end of the week.
       to = rule.name === "dayOfWeek" && ends[1]!.toUpperCase() === "SUN" && from > 0 ? 7 : high
-      if (to < from) return `the range "${range}" runs backwards${backwardsHint(rule, from, to)}`
+      if (to < from)
+        return `the range "${range}" runs backwards${stepText === undefined ? backwardsHint(rule, from, to) : ""}`
     } else {
       to = stepText === undefined ? from : last
       if (to < from) return `"${part}" begins behind the last value; write ${rule.min}/${step}`
@@ -295,7 +300,13 @@ const readPart = (part: string, rule: FieldRule, found: Set<number>): string | u
 }
 
 const backwardsHint = (rule: FieldRule, from: number, to: number): string =>
-  rule.name === "dayOfWeek" && to === 0 ? `; write ${from}-7` : `; write ${from}-${rule.max},${rule.min}-${to}`
+  rule.name !== "dayOfWeek"
+    ? `; write ${from}-${rule.max},${rule.min}-${to}`
+    : to === 0
+      ? `; write ${from}-7`
+      : from === 7
+        ? `; write 0-${to}`
+        : `; write ${from}-6,0-${to}`
 
 const readValue = (text: string, rule: FieldRule): number | undefined => {
   const named = rule.names?.indexOf(text.toUpperCase()) ?? -1

@@ -1,4 +1,5 @@
 import * as Context from "effect/Context"
+import * as Data from "effect/Data"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Schema from "effect/Schema"
@@ -115,7 +116,11 @@ export const makeJob = <
     const context = Context.omit(ParentSpan)(yield* Effect.context<Needs>()) as Context.Context<Needs>
     const handle = (run: Run, host: AttemptHost) => {
       const attempt = handler(run, host) as Effect.Effect<unknown, unknown, Needs | Scope.Scope | CurrentRun>
-      return success === undefined ? Effect.asVoid(attempt) : Effect.flatMap(attempt, success.encode)
+      return success === undefined
+        ? Effect.asVoid(attempt)
+        : Effect.flatMap(attempt, (value) =>
+            Effect.mapError(success.encode(value), (cause) => new ValueUnfit({ detail: String(cause) }))
+          )
     }
     const refusal =
       unfit === undefined
@@ -161,6 +166,13 @@ export const makeJob = <
     trigger: trigger as unknown as TriggerOf<S, F>
   }
   return self
+}
+
+/** A handler gave what its job's `success` schema does not take. */
+class ValueUnfit extends Data.TaggedError("ValueUnfit")<{ readonly detail: string }> {
+  override get message(): string {
+    return `The handler's value does not fit the success schema of its job: ${this.detail}`
+  }
 }
 
 interface Codec {

@@ -10,7 +10,8 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { durationMillis, describeInput } from "../internal/durationMillis.ts"
 import type * as Kv from "../Kv.ts"
-import type { KvError } from "../kv/KvError.ts"
+import { KvError } from "../kv/KvError.ts"
+import { packKey } from "../kv/list.ts"
 import { versionstampOf } from "../kv/op.ts"
 import { countEnqueued, transact } from "../kv/ops.ts"
 import { type CronError, fail, Unavailable, Unsupported } from "./errors.ts"
@@ -59,6 +60,8 @@ export const makeKvStore = (kv: Kv.Service, options?: KvStoreOptions): Effect.Ef
     if (!Number.isInteger(keep) || keep < 1 || keep > 500) {
       return yield* refuse("history", `${String(keep)} is no whole number from 1 to 500`)
     }
+    const packed = packKey([...prefix, "job"])
+    if (packed instanceof KvError) return yield* refuse("prefix", packed.message)
     const { backend, clock, durability } = kv.capabilities
     const observed = clock === "process" && kv.capabilities.shared ? makeObservedLeases(lease) : undefined
     const jobPrefix: Kv.Key = [...prefix, "job"]
@@ -80,7 +83,7 @@ export const makeKvStore = (kv: Kv.Service, options?: KvStoreOptions): Effect.Ef
     const failed = (operation: string) => (error: KvError) =>
       unavailable(
         operation,
-        error.message,
+        "detail" in error.reason ? error.reason.detail : error.message,
         error,
         error.reason._tag === "CommitUnknown" ? "unknown" : error.isRetryable ? "passing" : "lasting"
       )

@@ -2,7 +2,7 @@ import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import { Kv, type Service } from "../kv/service.ts"
-import type { CronError } from "./errors.ts"
+import { type CronError, fail, Unsupported } from "./errors.ts"
 import { type KvStoreOptions, makeKvStore } from "./kvStore.ts"
 import { make } from "./make.ts"
 import { Scheduler } from "./scheduler.ts"
@@ -29,9 +29,14 @@ export interface KvLayerOptions<out I = Kv> extends KvStoreOptions {
 export const layerKvWith = <I = Kv>(options: KvLayerOptions<I>): Layer.Layer<Scheduler, CronError, I> =>
   Layer.effect(
     Scheduler,
-    Effect.flatMap((options.store ?? Kv) as Context.Key<I, Service>, (kv) =>
-      Effect.flatMap(makeKvStore(kv, options), (store) => make(store, { runner: options.runner }))
-    )
+    Effect.gen(function* () {
+      if (options.runner?.trim() === "") {
+        const detail = "it is empty; give a text that no other process has, or leave it out"
+        return yield* fail(new Unsupported({ feature: "The option runner of the scheduler", field: "runner", detail }))
+      }
+      const kv = yield* (options.store ?? Kv) as Context.Key<I, Service>
+      return yield* make(yield* makeKvStore(kv, options), { runner: options.runner })
+    })
   )
 
 /**

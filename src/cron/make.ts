@@ -10,7 +10,7 @@ import { makeHealth } from "../internal/health.ts"
 import { makeMessageIds } from "../internal/ids.ts"
 import { type Core, makeCore } from "./core.ts"
 import { maxText } from "./definition.ts"
-import { fail, InvalidDefinition, Unavailable, UnknownJob } from "./errors.ts"
+import { type CronError, fail, InvalidDefinition, Unavailable, UnknownJob } from "./errors.ts"
 import type { Event } from "./events.ts"
 import { makeHub } from "./hub.ts"
 import { toRunRecord } from "./records.ts"
@@ -169,19 +169,25 @@ export const make = (
       get: (jobId) => Effect.map(get(jobId, "get"), info),
       has: (jobId) => Effect.map(store.get(jobId), (state) => state !== undefined),
       history: Effect.fnUntraced(function* (jobId, historyOptions) {
+        const limit = yield* wholeNumber(jobId, "limit", historyOptions?.limit ?? 20)
         yield* get(jobId, "history")
-        const records = yield* store.history(jobId, historyOptions?.limit ?? 20)
+        const records = yield* store.history(jobId, limit)
         return records.map(toRunRecord)
       }),
       next: Effect.fnUntraced(function* (jobId, count) {
         const state = yield* get(jobId, "next")
         yield* Effect.fromResult(core.slots.read(state.definition))
-        return nextSlots(core, state, count ?? 1)
+        return nextSlots(core, state, yield* wholeNumber(jobId, "count", count ?? 1))
       }),
       backfill,
       events: hub.stream
     }
   })
+
+const wholeNumber = (jobId: string, field: string, value: number): Effect.Effect<number, CronError> =>
+  Number.isInteger(value) && value >= 0 && value <= 10_000
+    ? Effect.succeed(value)
+    : Effect.fail(fail(new InvalidDefinition({ jobId, field, detail: `${value} is no whole number from 0 to 10,000` })))
 
 const nextSlots = (core: Core, state: JobState, count: number): ReadonlyArray<DateTime.Utc> => {
   const slots = core.slots.read(state.definition)

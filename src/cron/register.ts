@@ -10,6 +10,7 @@ import type { Definition } from "./definition.ts"
 import { type CronError, DuplicateJob, fail, Unavailable } from "./errors.ts"
 import type { Prepared } from "./prepared.ts"
 import { beginWakeUps, endWakeUps, type Entry } from "./registry.ts"
+import { textOf } from "./schedule.ts"
 import type { RegisterOptions } from "./scheduler.ts"
 import type { JobState } from "./state.ts"
 import type { WakeUps } from "./wakeUps.ts"
@@ -35,6 +36,7 @@ export const registerWith =
       const { before, state } = yield* store(core, nextId, prepared, replace).pipe(
         Effect.onError(() => Effect.sync(() => void (entry.handler = old)))
       )
+      yield* warnOfStored(prepared.definition, state.definition)
       const usable = Effect.fromResult(core.slots.read(state.definition))
       const woken =
         wakeUps === undefined ? Effect.void : wake(core, wakeUps, entry, state.definition, before?.definition)
@@ -48,6 +50,15 @@ export const registerWith =
       )
       return state
     }).pipe(Effect.uninterruptible)
+
+/** A changed schedule that is not taken would otherwise be noticed by what does not happen. */
+const warnOfStored = (offered: Definition, stored: Definition): Effect.Effect<void> =>
+  stored.version < offered.version || Equal.equals({ ...stored, version: 0 }, { ...offered, version: 0 })
+    ? Effect.void
+    : Effect.logWarning(
+        `Cron job ${offered.id} keeps its stored definition ("${textOf(stored.schedule)}" in ${stored.timezone}, version ${stored.version}); ` +
+          `this process came with another ("${textOf(offered.schedule)}" in ${offered.timezone}, version ${offered.version}). Raise its version to replace it.`
+      )
 
 /** What the job was before, and is now. */
 interface Stored {

@@ -171,8 +171,12 @@ const attemptAll = Effect.fnUntraced(function* (env: RunEnvironment, hold: Hold,
       attempt <= local.retryTimes && mayRetry(typed, local.retryWhile) ? yield* delayAfter(attempt) : undefined
     if (delay === undefined) {
       const encoded = Option.isSome(typed) ? yield* prepared.encodeError(typed.value) : undefined
-      const failure = encoded !== undefined && fits(encoded) ? { failure: encoded } : {}
-      return { outcome: "Failed", reason: null, error, endedAt, ...failure } satisfies RunResult
+      const kept = encoded === undefined || fits(encoded)
+      const failure = encoded !== undefined && kept ? { failure: encoded } : {}
+      const told = kept
+        ? error
+        : `${error} (the failure takes more than ${longestResult} bytes of JSON and is not kept)`
+      return { outcome: "Failed", reason: null, error: told, endedAt, ...failure } satisfies RunResult
     }
     hold.attempt = attempt + 1
     const held = yield* env.extend(attempt + 1).pipe(

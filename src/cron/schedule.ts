@@ -158,7 +158,7 @@ export const validate = (input: ScheduleInput, options?: ScheduleOptions): Resul
   Result.map(parse(input, options), () => undefined)
 
 /**
- * The next `count` due instants after `from` (default: now, by the Effect clock). Fewer when there are no more.
+ * The next `count` due instants (0 to 10,000) after `from` (default: now, by the Effect clock). Fewer when there are no more.
  *
  * @since 0.1.0
  * @category schedules
@@ -170,6 +170,9 @@ export const next = (
 ): Effect.Effect<ReadonlyArray<DateTime.Utc>, CronError> =>
   Effect.gen(function* () {
     const schedule = yield* Effect.fromResult(parse(input, options))
+    if (!Number.isInteger(count) || count < 0 || count > 10_000) {
+      return yield* invalid(schedule.description, "count", String(count), "give a whole number from 0 to 10,000")
+    }
     const from = options?.from ?? (yield* DateTime.now)
     const start = DateTime.make(from)
     if (Option.isNone(start)) {
@@ -186,6 +189,13 @@ export const next = (
 const invalid = (expression: string, field: string, value: string, detail: string): CronError =>
   fail(new InvalidExpression({ expression, field, value, detail }))
 
+/** Asked of values whose type may be a lie, such as `process.env.X!`. */
+const isScheduleInput = (input: unknown): boolean =>
+  EffectCron.isCron(input) ||
+  Predicate.hasProperty(input, TypeId) ||
+  (Predicate.hasProperty(input, "_tag") &&
+    (input._tag === "effect-seams/Cron/Every" || input._tag === "effect-seams/Cron/At"))
+
 const readInput = (
   input: ScheduleInput,
   options: ScheduleOptions | undefined
@@ -194,6 +204,11 @@ const readInput = (
   const dst = defaultDst(options?.dst)
   if (typeof input === "string") {
     return Result.succeed({ data: { type: "expression", expression: input.trim() }, timezone, dst })
+  }
+  if (!isScheduleInput(input)) {
+    const given = describeInput(input)
+    const detail = "give an expression, Cron.every(...), Cron.at(...), an Effect Cron, or what Cron.parse gave"
+    return Result.fail(invalid(given, "expression", given, `it is no schedule; ${detail}`))
   }
   if (EffectCron.isCron(input)) return readCron(input, options)
   if (Predicate.hasProperty(input, TypeId)) {

@@ -4,9 +4,6 @@
 import type { Definition } from "./definition.ts"
 import type { Instants } from "./engine.ts"
 
-/** The most missed slots that are counted one by one. */
-const countLimit = 1_000
-
 /** @internal */
 export interface Slots {
   /** The first slot after an instant. */
@@ -17,8 +14,8 @@ export interface Slots {
   readonly passed: (cursor: number, now: number) => { readonly first: number; readonly last: number } | undefined
   /** The last slots up to and including `last`, not before `from`, at most `limit` of them, in order. */
   readonly latest: (from: number, last: number, limit: number) => ReadonlyArray<number>
-  /** How many slots there are from `first` to `last`, both counted; exact up to 1,000. */
-  readonly count: (first: number, last: number) => number
+  /** How many slots there are from `first` to `last`, both counted; at most `limit`. */
+  readonly count: (first: number, last: number, limit: number) => number
   readonly before: (instant: number) => number | undefined
 }
 
@@ -52,9 +49,9 @@ export const makeSlots = (definition: Definition, source: Instants): Slots => {
       }
       return found.toReversed()
     },
-    count: (first, last) => {
+    count: (first, last, limit) => {
       let count = 1
-      for (let slot = instants.after(first); slot !== undefined && slot <= last && count < countLimit;) {
+      for (let slot = instants.after(first); slot !== undefined && slot <= last && count < limit;) {
         count++
         slot = instants.after(slot)
       }

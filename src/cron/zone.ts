@@ -45,7 +45,8 @@ const fixedZone = (id: string, offset: number): Zone => {
 export const makeZone: Zones = (name) => {
   if (name === "UTC") return Option.some(fixedZone("UTC", 0))
   return Option.flatMap(DateTime.zoneFromString(name), (zone) => {
-    if (zone._tag === "Named") return Option.some(namedZone(zone.id))
+    // By the name that was given: runtimes differ in what they call it.
+    if (zone._tag === "Named") return Option.some(namedZone(name))
     // No place is further from Greenwich, and the engine counts on it.
     return Math.abs(zone.offset) <= mostOffset * 1_000
       ? Option.some(fixedZone(name, zone.offset / 1_000))

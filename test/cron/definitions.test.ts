@@ -33,6 +33,35 @@ describe("a job that is scheduled again", () => {
   )
 })
 
+describe("options whose types were not told the truth", () => {
+  const cyclic: Record<string, unknown> = {}
+  cyclic["self"] = cyclic
+  const rows: ReadonlyArray<readonly [unknown, string]> = [
+    [{ metadata: { big: 1n } }, "metadata"],
+    [{ metadata: cyclic }, "metadata"],
+    [{ metadata: { at: new Date(0) } }, "metadata"],
+    [{ metadata: { f: () => 1 } }, "metadata"],
+    [{ overlap: {} }, "overlap.queueAll"],
+    [{ overlap: "none" }, "overlap"],
+    [{ misfire: "skip" }, "misfire"],
+    [{ retry: 3 }, "retry"],
+    [{ pauseNote: "p".repeat(1_001) }, "pauseNote"],
+    [{ timeout: "5 min" }, "timeout"],
+    [{ start: "soon" }, "start"]
+  ]
+  for (const [options, field] of rows) {
+    test(
+      `are refused at ${field}`,
+      Effect.gen(function* () {
+        const cron = yield* Cron.Scheduler
+        const job = Cron.job("job", { schedule: "@daily", ...(options as object) }, () => Effect.void)
+        const { reason } = yield* Effect.flip(cron.schedule(job))
+        assert.strictEqual((reason as Cron.InvalidDefinition).field, field)
+      })
+    )
+  }
+})
+
 describe("a job that is redefined", () => {
   const day = 86_400_000
   const narrow: ReadonlyArray<Partial<Cron.JobOptions>> = [{ maxRuns: 1 }, { end: 120_000 }, { start: 365 * day }]

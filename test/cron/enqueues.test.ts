@@ -177,6 +177,27 @@ describe("a job that enqueues", () => {
   )
 
   test(
+    "tries again to make a payload that could not be made",
+    Effect.gen(function* () {
+      const { kv, queue } = yield* stores({ joined: true })
+      const seen = yield* handled(queue)
+      const { cron } = yield* schedulerOver(kv, "one")
+      let down = true
+      const job = Cron.enqueues("hourly", { schedule: "@hourly", maxRuns: 1 }, Reports, (run) =>
+        Effect.suspend(() => (down ? Effect.fail("the database is down") : Effect.succeed(payload(run))))
+      )
+      yield* cron.scheduleScoped(job).pipe(Effect.provideService(Queue.Queue, queue))
+      yield* TestClock.adjust(90 * minute)
+      down = false
+      yield* TestClock.adjust(2 * minute)
+      assert.deepStrictEqual(
+        seen.map(([, slot]) => slot),
+        [60 * minute]
+      )
+    })
+  )
+
+  test(
     "waits out an outage of the queue: slots stay in order, none is lost",
     Effect.gen(function* () {
       const { kv, queue } = yield* stores({ joined: false })
@@ -315,7 +336,9 @@ describe("a job that enqueues", () => {
     "fails the run when its payload cannot be made or encoded",
     Effect.gen(function* () {
       const { queue } = yield* stores({ joined: false })
-      const bad = Cron.enqueues("bad", { schedule: "@hourly" }, Reports, () => Effect.fail("no data"))
+      const bad = Cron.enqueues("bad", { schedule: "@hourly", retry: { times: 0 } }, Reports, () =>
+        Effect.fail("no data")
+      )
       const worse = Cron.enqueues("worse", { schedule: "@hourly" }, Reports, () => ({ slot: "x" as unknown as number }))
       const cron = yield* Cron.make(yield* Cron.makeProcessStore())
       for (const job of [bad, worse]) {

@@ -60,6 +60,11 @@ describe("an expression that cannot be used", () => {
     ["@reboot", "expression", /runOnInit/],
     ["@every 5m", "expression", /Cron\.every/],
     ["@never", "expression", /nickname/],
+    ["TZ=Europe/Berlin 0 9 * * *", "expression", /option timezone/],
+    ["CRON_TZ=UTC 0 9 * * *", "expression", /option timezone/],
+    ["0 0 * * +", "dayOfWeek", /must follow the \+/],
+    ["0 0 * * 7-1", "dayOfWeek", /write 0-1/],
+    ["5-1/2 * * * *", "minute", /runs backwards\.$/],
     ["@Daily", "expression", /lower case: @daily/],
     ["@daily 0 0 * * *", "expression", /stands alone/]
   ]
@@ -223,7 +228,7 @@ describe("other schedules", () => {
     const refusals: ReadonlyArray<readonly [Cron.ScheduleInput, string]> = [
       ["0 0 L * *", "dayOfMonth"],
       ["0 0 15W * *", "dayOfMonth"],
-      ["0 0 * * FRI#2", "dayOfMonth"],
+      ["0 0 * * FRI#2", "dayOfWeek"],
       [Cron.every("10 minutes"), "every"],
       [Cron.at("2026-01-01T00:00:00Z"), "at"]
     ]
@@ -253,6 +258,30 @@ describe("other schedules", () => {
     const last = Option.map(skipped.previous("2026-01-01T00:00:00Z"), DateTime.formatIso)
     assert.deepStrictEqual(last, Option.some("2006-03-12T07:30:00.000Z"))
   })
+
+  it("are not repeated whole in a message when they are long", () => {
+    assert.isBelow(refused(`${"9".repeat(5_000)} * * * *`).message.length, 1_000)
+  })
+
+  it("are nothing else, whatever the types were told", () => {
+    for (const input of [undefined, null, 5, {}, { _tag: "other" }, new Date(0)] as ReadonlyArray<unknown>) {
+      const { reason } = refused(input as string)
+      assert.strictEqual((reason as Cron.InvalidExpression).field, "expression")
+    }
+  })
+
+  it("keep the name of their zone as it was written", () => {
+    assert.strictEqual(read("@daily", { timezone: "Asia/Kolkata" }).timezone, "Asia/Kolkata")
+  })
+
+  it.effect("are previewed by a sensible number", () =>
+    Effect.gen(function* () {
+      for (const count of [Number.POSITIVE_INFINITY, -1, Number.NaN, 1.5]) {
+        const { reason } = yield* Effect.flip(Cron.next("@daily", count))
+        assert.strictEqual((reason as Cron.InvalidExpression).field, "count")
+      }
+    })
+  )
 
   it("what parse gave can be given again, in another zone too", () => {
     const berlin = read("0 9 * * *", { timezone: "Europe/Berlin" })

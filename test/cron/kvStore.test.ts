@@ -192,7 +192,8 @@ describe("what a scheduler keeps in a Kv", () => {
     [{ lease: "Infinity" }, "lease"],
     [{ lease: -1 }, "lease"],
     [{ history: 0 }, "history"],
-    [{ history: 501 }, "history"]
+    [{ history: 501 }, "history"],
+    [{ prefix: ["\ud800"] }, "prefix"]
   ]
   for (const [option, field] of options) {
     test(

@@ -7,7 +7,7 @@
  */
 import * as Result from "effect/Result"
 import * as Cron from "../../Cron.ts"
-import { hasSpecialDays, membersOf } from "../../cron/effectCron.ts"
+import { hasSpecialDays, membersOf } from "../../cron/days.ts"
 import { fail } from "../../cron/errors.ts"
 import { type Expression, expressionIn, fullSize } from "../../cron/fields.ts"
 import { fraction } from "../../cron/slots.ts"
