@@ -1,6 +1,6 @@
 /** What becomes of a job when its definition changes. */
 import { assert, describe } from "@effect/vitest"
-import { Effect, Exit, Scope } from "effect"
+import { Effect, Exit, Logger, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Cron from "../../src/Cron.ts"
 import { seconds, settled, test } from "./support.ts"
@@ -86,6 +86,26 @@ describe("a job that is redefined", () => {
       })
     )
   }
+
+  test(
+    "is warned of when the stored definition stays",
+    Effect.gen(function* () {
+      const lines: Array<string> = []
+      const logger = Logger.make(({ message }) => void lines.push(String(message)))
+      const cron = yield* Cron.Scheduler
+      const offer = (schedule: string, version: number) =>
+        Effect.scoped(cron.scheduleScoped(Cron.job("job", { schedule, version }, () => Effect.void))).pipe(
+          Effect.provide(Logger.layer([logger]))
+        )
+      yield* offer("0 9 * * *", 0)
+      yield* offer("0 9 * * *", 0)
+      yield* offer("0 10 * * *", 1)
+      assert.deepStrictEqual(lines, [])
+      yield* offer("0 11 * * *", 1)
+      assert.strictEqual(lines.length, 1)
+      assert.match(lines[0]!, /keeps.*"0 10 \* \* \*".*"0 11 \* \* \*".*Raise its version/)
+    })
+  )
 
   test(
     "runs a slot that had passed just before, under the definition it was due by",

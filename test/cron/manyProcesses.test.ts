@@ -115,6 +115,28 @@ describe("two versions of a program on one Kv", () => {
 
 describe("a job that is removed by another process", () => {
   test(
+    "is told as Unscheduled in each process that has a handler for it",
+    Effect.gen(function* () {
+      const kv = yield* memoryKv
+      const told: Array<string> = []
+      const schedulers = yield* Effect.forEach(["first", "second", "third"], (runner) => schedulerOver(kv, { runner }))
+      for (const cron of schedulers) {
+        yield* Effect.forkScoped(
+          Stream.runForEach(cron.events, (event) =>
+            Effect.sync(() => void (event._tag === "Unscheduled" && told.push(cron.runner)))
+          ),
+          { startImmediately: true }
+        )
+        yield* cron.schedule(Cron.job("job", { schedule: "@yearly" }, () => Effect.void))
+      }
+      yield* settled
+      yield* schedulers[0]!.unschedule("job")
+      yield* TestClock.adjust(1_000)
+      assert.deepStrictEqual(told.toSorted(), ["first", "second", "third"])
+    })
+  )
+
+  test(
     "and made anew is followed like any other, though it counts its changes from the start",
     Effect.gen(function* () {
       const kv = yield* memoryKv
