@@ -36,11 +36,18 @@ const files = new Set(listed.output.split("\n").map((line) => line.replace(/^pac
 const targets = Object.values(manifest.exports).flatMap((target) =>
   target === null ? [] : typeof target === "string" ? [target] : [target.types, target.default]
 )
-const expected = ["README.md", "LICENSE", "CHANGELOG.md", ...targets.map((target) => target.replace(/^\.\//, ""))]
+const guides = ["docs/kv.md", "docs/queue.md", "docs/cron.md", "docs/architecture.md"]
+const expected = [
+  "README.md",
+  "LICENSE",
+  "CHANGELOG.md",
+  ...guides,
+  ...targets.map((target) => target.replace(/^\.\//, ""))
+]
 const absent = expected.filter((file) => !files.has(file))
 if (absent.length > 0) fail(`missing in the tarball: ${absent.join(", ")}`)
 const strangers = [...files].filter(
-  (file) => file !== "" && !/^(dist\/|src\/|[A-Z]+(\.md)?$|package\.json$)/.test(file)
+  (file) => file !== "" && !/^(dist\/|docs\/[a-z]+\.md$|src\/|[A-Z]+(\.md)?$|package\.json$)/.test(file)
 )
 if (strangers.length > 0) fail(`should not be in the tarball: ${strangers.join(", ")}`)
 const size = Math.round(Fs.statSync(tarballPath).size / 1024)
