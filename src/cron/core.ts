@@ -7,22 +7,25 @@ import type * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Result from "effect/Result"
-import type * as Scope from "effect/Scope"
+import * as Semaphore from "effect/Semaphore"
 import * as Stream from "effect/Stream"
 import { background } from "../internal/background.ts"
 import type { HealthRegistry, PartHandle } from "../internal/health.ts"
+import type { Core } from "./coreShape.ts"
 import type { Definition } from "./definition.ts"
 import { Draft, type DraftContext } from "./draft.ts"
-import { type CronError, during, fail, UnknownJob } from "./errors.ts"
+import { during, fail, UnknownJob } from "./errors.ts"
 import type { Event } from "./events.ts"
 import { finishRun } from "./finish.ts"
 import type { Host } from "./host.ts"
 import type { Hub } from "./hub.ts"
+import { makeLostClaims } from "./lostClaims.ts"
 import type { Prepared } from "./prepared.ts"
 import {
   endWakeUps,
   type Entry,
   followState,
+  isAsNew,
   makeEntry,
   makeSlotsCache,
   noSlots,
@@ -30,53 +33,12 @@ import {
   stopRun,
   stopRuns
 } from "./registry.ts"
-import type { StopReason } from "./run.ts"
 import { executeRun } from "./runner.ts"
 import type { ActiveRun, ClaimRef, JobState, RecordData, WaitingRun } from "./state.ts"
 import type { Modification, Store } from "./store.ts"
 import { countRun } from "./telemetry.ts"
-import { makeTimer, type Timer } from "./timer.ts"
-import { makeWaiters, unscheduledRecord, type Waiters } from "./waiters.ts"
-
-/** @internal */
-export interface Core {
-  readonly entries: Map<string, Entry>
-  readonly host: Host
-  readonly timer: Timer
-  readonly slots: ReturnType<typeof makeSlotsCache>
-  /** Changes a stored job and does what follows from it. `UnknownJob` when there is none. */
-  readonly commit: <A>(
-    jobId: string,
-    operation: string,
-    change: (draft: Draft, now: number) => A
-  ) => Effect.Effect<A, CronError>
-  /** The same for a job that may not be stored yet: `open` gives the state to start from. */
-  readonly commitOn: <A>(
-    jobId: string,
-    open: (state: JobState | undefined, now: number) => JobState | undefined,
-    change: (draft: Draft, now: number) => A
-  ) => Effect.Effect<A | undefined, CronError>
-  /** Removes a job; tells whether it was there. */
-  readonly remove: (jobId: string) => Effect.Effect<boolean, CronError>
-  readonly waiters: Waiters
-  readonly isClosed: () => boolean
-  /** Whether this process has a handler for a job. */
-  readonly handles: (jobId: string) => boolean
-  /** The entry of a job, made when there is none; gone again with its handler and its last run. */
-  readonly entryOf: (jobId: string) => Entry
-  /** Takes a handler away, if it still is the one of its job; its runs end, in `drain` ms or by interruption. */
-  readonly release: (prepared: Prepared, reason: StopReason) => Effect.Effect<void>
-  /** Looks at a job when somebody else than the timer wakes it, be it a little early. */
-  readonly fire: (jobId: string) => Effect.Effect<void>
-  /** The background work: the timer, unless somebody else wakes the jobs, and changes of others. */
-  readonly start: (options: { readonly timer: boolean }) => Effect.Effect<void, never, Scope.Scope>
-  /** Interrupts or drains every run, and answers every waiting caller. */
-  readonly stop: Effect.Effect<void>
-}
-
-const claimKey = ({ incarnation, token }: ClaimRef): string => `${incarnation}/${token}`
-
-const mostLostClaims = 1_000
+import { makeTimer } from "./timer.ts"
+import { makeWaiters, unscheduledRecord } from "./waiters.ts"
 
 // How soon a job is looked at whose claims may have been committed.
 const afterLoss = 200
@@ -97,8 +59,9 @@ export const makeCore = (
   const entries = new Map<string, Entry>()
   const timer = makeTimer()
   const slots = makeSlotsCache()
-  /** Claims whose commit failed, by `incarnation/token`: it may have been applied all the same. */
-  const lostClaims = new Set<string>()
+  const lost = makeLostClaims()
+  const registering = Semaphore.makeUnsafe(1)
+  const released = new WeakSet<Prepared>()
   const { lease, shared } = store.capabilities
   const host: Host = { capabilities: store.capabilities, joins: store.joins, marks: store.marks }
   const clock = { offset: 0 }
@@ -127,7 +90,7 @@ export const makeCore = (
     lease,
     canStart: handles(state.definition.id),
     slotsOf: (definition) => Result.getOrElse(slots.read(definition), () => noSlots),
-    isOrphan: (claim) => lostClaims.has(claimKey(claim))
+    isOrphan: (claim) => lost.isOrphan(state.definition.id, claim)
   })
 
   const commitOn: Core["commitOn"] = <A>(
@@ -135,38 +98,47 @@ export const makeCore = (
     open: (state: JobState | undefined, now: number) => JobState | undefined,
     change: (draft: Draft, now: number) => A
   ) =>
-    Effect.suspend(() => {
-      let claims: ReadonlyArray<string> = []
+    Effect.clockWith((local) => {
+      const attempt = lost.attempt(jobId)
       return store
         .modify(
           jobId,
-          (stored, now): Modification<{ readonly now: number; readonly done?: Done<A> }> => {
+          (stored, now): Modification<Modified<A>> => {
+            const at: Moment = {
+              now,
+              local: local.currentTimeMillisUnsafe(),
+              monotonic: local.monotonicTimeNanosUnsafe()
+            }
             const state = open(stored, now)
-            if (state === undefined) return { result: { now }, state: undefined, records: [] }
+            if (state === undefined) return { result: { at }, state: undefined, records: [] }
             const draft = new Draft(state, contextFor(state, now))
             const answer = change(draft, now)
             const next = draft.close()
-            claims = draft.starts.map((run) => claimKey(draft.claimOf(run)))
-            const done = { answer, draft, state: next ?? draft.state, wakeAt: draft.wakeAt() }
-            return { result: { now, done }, state: next, records: draft.records, steps: draft.steps }
+            attempt.claims(draft.starts.map((run) => draft.claimOf(run)))
+            const done = { answer, draft, state: next ?? draft.state, written: next !== undefined }
+            return { result: { at, done }, state: next, records: draft.records, steps: draft.steps }
           },
           runner
         )
         .pipe(
-          Effect.tapError(() => loseClaims(jobId, claims)),
-          Effect.flatMap(({ done, now }) => Effect.as(apply(jobId, now, done), done?.answer)),
+          Effect.tapError(() =>
+            Effect.gen(function* () {
+              if (attempt.failed()) timer.set(jobId, (yield* storeNow) + afterLoss)
+            })
+          ),
+          Effect.flatMap(({ at, done }) =>
+            Effect.as(
+              Effect.ensuring(
+                apply(jobId, at, done),
+                Effect.sync(() => attempt.succeeded(done?.written === true ? done.state : undefined))
+              ),
+              done?.answer
+            )
+          ),
           // A commit without what follows from it would leave claims that nobody runs.
           Effect.uninterruptible
         )
     })
-
-  /** Remembers claims that may have been committed, so that the next look at the job runs them if they were. */
-  const loseClaims = Effect.fnUntraced(function* (jobId: string, claims: ReadonlyArray<string>) {
-    if (claims.length === 0) return
-    if (lostClaims.size > mostLostClaims) lostClaims.clear()
-    for (const claim of claims) lostClaims.add(claim)
-    timer.set(jobId, (yield* storeNow) + afterLoss)
-  })
 
   const commit: Core["commit"] = (jobId, operation, change) =>
     Effect.flatMap(
@@ -181,30 +153,31 @@ export const makeCore = (
 
   const apply = Effect.fnUntraced(function* (
     jobId: string,
-    now: number,
+    at: Moment,
     done: Done<unknown> | undefined
   ): Effect.fn.Return<void> {
-    clock.offset = now - (yield* Clock.currentTimeMillis)
+    // By when the store was asked, not by when it answered.
+    clock.offset = at.now - at.local
     timer.adjust(clock.offset)
     const entry = entries.get(jobId)
     const known = entry?.state
-    let stops: ReadonlyArray<() => void> = []
-    if (entry !== undefined) {
-      entry.failures = 0
-      if (done === undefined || isAsNew(done.state, entry.state)) {
-        stops = followState(entry, done?.state)
-        timer.set(jobId, entry.handler === undefined ? undefined : done?.wakeAt)
-        if (done !== undefined) yield* warnOfUnreadable(done.state.definition)
-      }
-    }
     if (done === undefined) {
       slots.forget(jobId)
-      if (known !== undefined) hub.publish({ _tag: "Unscheduled", jobId, time: DateTime.makeUnsafe(now) })
+      if (known !== undefined) hub.publish({ _tag: "Unscheduled", jobId, time: DateTime.makeUnsafe(at.now) })
     } else {
       for (const event of done.draft.events) hub.publish(event)
       yield* Effect.forEach(done.draft.records, tell, { discard: true })
-      yield* Effect.forEach(done.draft.starts, (claim) => launch(entry, claim, done.state), { discard: true })
+      yield* Effect.forEach(done.draft.starts, (claim) => launch(entry, claim, done.state, at.monotonic), {
+        discard: true
+      })
     }
+    if (entry === undefined) return
+    entry.failures = 0
+    if (done !== undefined && !isAsNew(done.state, entry)) return
+    // After the launches, since a run may be cancelled by what comes at the instant it starts.
+    const stops = followState(entry, done?.state)
+    timer.set(jobId, entry.handler === undefined ? undefined : done?.draft.wakeAt())
+    if (done !== undefined) yield* warnOfUnreadable(done.state.definition)
     // Last, since an interrupted run may go on at once and change the job again.
     for (const stop of stops) stop()
   })
@@ -224,12 +197,12 @@ export const makeCore = (
   const launch = Effect.fnUntraced(function* (
     entry: Entry | undefined,
     claim: ActiveRun,
-    state: JobState
+    state: JobState,
+    claimedAt: bigint
   ): Effect.fn.Return<void> {
     const jobId = state.definition.id
     const ref: ClaimRef = { incarnation: state.incarnation, token: claim.token }
     const finish = finishRun({ store, commitOn, hub, tell }, jobId, claim, ref)
-    lostClaims.delete(claimKey(ref))
     const prepared = entry?.handler
     if (entry === undefined || prepared === undefined) {
       // The handler went away between the claim and now: where others have one it is theirs.
@@ -249,6 +222,7 @@ export const makeCore = (
       definition: state.definition,
       prepared,
       claim,
+      claimedAt,
       dueAt: Result.match(slots.read(state.definition), {
         onFailure: () => claim.slot,
         onSuccess: (known) =>
@@ -315,17 +289,27 @@ export const makeCore = (
 
   const remove: Core["remove"] = Effect.fnUntraced(function* (jobId) {
     const entry = entries.get(jobId)
-    const waiting = yield* store.modify(
-      jobId,
-      (state) => ({ result: state?.waiting, state: state === undefined ? undefined : null, records: [] }),
-      runner
+    let isTold = false
+    const waiting = yield* registering.withPermit(
+      Effect.gen(function* () {
+        const removed = yield* store.modify(
+          jobId,
+          (state) => ({ result: state?.waiting, state: state === undefined ? undefined : null, records: [] }),
+          runner
+        )
+        slots.forget(jobId)
+        if (entry !== undefined) {
+          entry.handler = undefined
+          // The change may have come round through the store already.
+          isTold = entry.state === undefined
+          followState(entry, undefined)
+          timer.set(jobId, undefined)
+          yield* endWakeUps(entry)
+        }
+        return removed
+      })
     )
-    slots.forget(jobId)
     if (entry !== undefined) {
-      entry.handler = undefined
-      entry.state = undefined
-      timer.set(jobId, undefined)
-      yield* endWakeUps(entry)
       yield* stopRuns(entry, { reason: "unscheduled", drain: 0 })
       forgetIfOver(entry)
     }
@@ -333,27 +317,38 @@ export const makeCore = (
     const now = yield* storeNow
     for (const run of waiting) yield* waiters.answer(unscheduledRecord(jobId, run, runner, now))
     yield* Effect.ignore(waiters.look(jobId))
-    hub.publish({ _tag: "Unscheduled", jobId, time: DateTime.makeUnsafe(now) })
+    if (!isTold) hub.publish({ _tag: "Unscheduled", jobId, time: DateTime.makeUnsafe(now) })
     return true
   }, Effect.uninterruptible)
 
+  const discard: Core["discard"] = (jobId) =>
+    Effect.asVoid(store.modify(jobId, () => ({ result: undefined, state: null, records: [] }), runner))
+
   const release: Core["release"] = Effect.fnUntraced(function* (prepared, reason) {
     const { id } = prepared.definition
-    const entry = entries.get(id)
-    if (entry === undefined) return
-    if (entry.handler === prepared) {
-      entry.handler = undefined
-      timer.set(id, undefined)
-      yield* endWakeUps(entry)
-      // Nobody else can run what was asked for by hand.
-      if (!shared) {
+    released.add(prepared)
+    yield* registering.withPermit(
+      Effect.gen(function* () {
+        const entry = entries.get(id)
+        if (entry?.handler !== prepared) return
+        entry.handler = undefined
+        timer.set(id, undefined)
+        yield* endWakeUps(entry)
+        // Nobody else can run what was asked for by hand.
+        if (shared) return
         yield* commitOn(
           id,
           (state) => state,
           (draft) => draft.dropWaiting("closed", byHand)
         ).pipe(Effect.ignore)
-      }
-    }
+      })
+    )
+    yield* endRuns(prepared, reason)
+  })
+
+  const endRuns: Core["endRuns"] = Effect.fnUntraced(function* (prepared, reason) {
+    const entry = entries.get(prepared.definition.id)
+    if (entry === undefined) return
     yield* stopRuns(entry, { of: prepared, reason, drain: prepared.local.drain })
     forgetIfOver(entry)
   })
@@ -370,7 +365,13 @@ export const makeCore = (
       const draft = new Draft(state, contextFor(state, now))
       draft.advance()
       yield* draft.close() === undefined
-        ? apply(jobId, now, { answer: undefined, draft, state, wakeAt: draft.wakeAt() })
+        ? Effect.clockWith((local) =>
+            apply(
+              jobId,
+              { now, local: local.currentTimeMillisUnsafe(), monotonic: local.monotonicTimeNanosUnsafe() },
+              { answer: undefined, draft, state, written: false }
+            )
+          )
         : look(jobId)
     }
     yield* waiters.look(jobId)
@@ -453,8 +454,13 @@ export const makeCore = (
     handles,
     entryOf,
     release,
+    registering,
+    isReleased: (prepared) => released.has(prepared),
+    endRuns,
+    now: storeNow,
     commit,
     commitOn,
+    discard,
     remove,
     fire,
     start,
@@ -462,14 +468,22 @@ export const makeCore = (
   }
 }
 
-/** Whether a state is no older than one that was seen before. A job may have been removed and made anew in between. */
-const isAsNew = (state: JobState, seen: JobState | undefined): boolean =>
-  seen === undefined ||
-  (state.incarnation === seen.incarnation ? state.revision >= seen.revision : state.createdAt >= seen.createdAt)
+/** When a store was asked: by its clock, by the local one, and by the local monotonic one, in nanoseconds. */
+interface Moment {
+  readonly now: number
+  readonly local: number
+  readonly monotonic: bigint
+}
+
+interface Modified<A> {
+  readonly at: Moment
+  readonly done?: Done<A>
+}
 
 interface Done<A> {
   readonly answer: A
   readonly draft: Draft
   readonly state: JobState
-  readonly wakeAt: number | undefined
+  /** Whether anything was stored. */
+  readonly written: boolean
 }

@@ -188,8 +188,26 @@ export class Draft {
     this.records.push(makeRecord(this.state.definition.id, run, none, result))
   }
 
+  /** Whether a run that waits first may start now. */
+  #isFree(head: WaitingRun): boolean {
+    const { active, definition } = this.state
+    if (active.length === 0) return true
+    if (definition.overlap !== "allow" || active.length >= mostActive) return false
+    return !inOrder(head.kind) || !active.some((run) => inOrder(run.kind))
+  }
+
   /** When the job next needs attention by the store's clock. */
   wakeAt(): number | undefined {
+    const { canStart, now, runner } = this.#context
+    const [head] = this.state.waiting
+    // Others may have left something to start, and answers get lost.
+    if (canStart && head !== undefined && this.#isFree(head)) return now
+    if (
+      canStart &&
+      this.state.active.some((run) => run.runner === runner && this.#context.isOrphan(this.claimOf(run)))
+    ) {
+      return now
+    }
     let at: number | undefined
     const earlier = (other: number) => {
       at = at === undefined ? other : Math.min(at, other)
@@ -294,12 +312,10 @@ export class Draft {
   #startWaiting(): void {
     if (!this.#context.canStart) return
     while (true) {
-      const { active, definition, waiting } = this.state
+      const { waiting } = this.state
       const head = waiting[0]
       if (head === undefined) return
-      const free =
-        active.length === 0 || (definition.overlap === "allow" && !inOrder(head.kind) && active.length < mostActive)
-      if (!free) return
+      if (!this.#isFree(head)) return
       this.update({ waiting: waiting.slice(1) })
       this.#start(head)
     }

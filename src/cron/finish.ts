@@ -3,7 +3,7 @@
  */
 import * as Effect from "effect/Effect"
 import type { Step } from "../kv/op.ts"
-import type { Core } from "./core.ts"
+import type { Core } from "./coreShape.ts"
 import type { RunResult } from "./draft.ts"
 import type { CronError } from "./errors.ts"
 import type { Event } from "./events.ts"

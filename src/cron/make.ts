@@ -8,7 +8,8 @@ import type * as Scope from "effect/Scope"
 import { ParentSpan } from "effect/Tracer"
 import { makeHealth } from "../internal/health.ts"
 import { makeMessageIds } from "../internal/ids.ts"
-import { type Core, makeCore } from "./core.ts"
+import { makeCore } from "./core.ts"
+import type { Core } from "./coreShape.ts"
 import { maxText } from "./definition.ts"
 import { type CronError, fail, InvalidDefinition, Unavailable, UnknownJob } from "./errors.ts"
 import type { Event } from "./events.ts"
@@ -50,7 +51,7 @@ export const make = (
     yield* core.start({ timer: wakeUps === undefined })
     yield* Effect.addFinalizer(() => core.stop)
 
-    const info = (state: JobState): JobInfo => toInfo(core, state)
+    const info = (state: JobState) => Effect.map(core.now, (now): JobInfo => toInfo(core, state, now))
     const get = Effect.fnUntraced(function* (jobId: string, operation: string) {
       const state = yield* store.get(jobId)
       if (state === undefined) return yield* fail(new UnknownJob({ jobId, operation }))
@@ -59,11 +60,11 @@ export const make = (
     const register = registerWith(core, nextId, wakeUps)
 
     const schedule: Service["schedule"] = (job, registerOptions) =>
-      Effect.flatMap(job.prepare, (prepared) => Effect.map(register(prepared, registerOptions), info))
+      Effect.flatMap(job.prepare, (prepared) => Effect.flatMap(register(prepared, registerOptions), info))
 
     const scheduleScoped = <R>(job: Schedulable<R>, registerOptions?: RegisterOptions) =>
       Effect.flatMap(job.prepare, (prepared) =>
-        Effect.map(
+        Effect.flatMap(
           Effect.acquireRelease(register(prepared, registerOptions), () => core.release(prepared, "closed")),
           info
         )
@@ -91,13 +92,13 @@ export const make = (
           accept,
           (error) => error.isUnknown,
           (error) =>
-            Effect.flatMap(
-              Effect.orElseSucceed(store.get(jobId), () => undefined),
-              (state) =>
-                state !== undefined && [...state.active, ...state.waiting].some((run) => run.id === id)
-                  ? Effect.succeed(state.incarnation)
-                  : Effect.fail(error)
-            )
+            Effect.gen(function* () {
+              const state = yield* store.get(jobId)
+              const ended = yield* store.history(jobId, 100)
+              return state !== undefined && [...state.active, ...state.waiting, ...ended].some((run) => run.id === id)
+                ? state.incarnation
+                : yield* error
+            }).pipe(Effect.mapError(() => error))
         )
       )
     })
@@ -165,8 +166,8 @@ export const make = (
           : core.commit(jobId, "disable", (draft) => {
               draft.disable(disableOptions?.note ?? null)
             }),
-      list: Effect.map(store.list, (states) => states.map(info)),
-      get: (jobId) => Effect.map(get(jobId, "get"), info),
+      list: Effect.flatMap(store.list, (states) => Effect.forEach(states, info)),
+      get: (jobId) => Effect.flatMap(get(jobId, "get"), info),
       has: (jobId) => Effect.map(store.get(jobId), (state) => state !== undefined),
       history: Effect.fnUntraced(function* (jobId, historyOptions) {
         const limit = yield* wholeNumber(jobId, "limit", historyOptions?.limit ?? 20)
@@ -177,7 +178,7 @@ export const make = (
       next: Effect.fnUntraced(function* (jobId, count) {
         const state = yield* get(jobId, "next")
         yield* Effect.fromResult(core.slots.read(state.definition))
-        return nextSlots(core, state, yield* wholeNumber(jobId, "count", count ?? 1))
+        return nextSlots(core, state, yield* core.now, yield* wholeNumber(jobId, "count", count ?? 1))
       }),
       backfill,
       events: hub.stream
@@ -189,13 +190,14 @@ const wholeNumber = (jobId: string, field: string, value: number): Effect.Effect
     ? Effect.succeed(value)
     : Effect.fail(fail(new InvalidDefinition({ jobId, field, detail: `${value} is no whole number from 0 to 10,000` })))
 
-const nextSlots = (core: Core, state: JobState, count: number): ReadonlyArray<DateTime.Utc> => {
+const nextSlots = (core: Core, state: JobState, now: number, count: number): ReadonlyArray<DateTime.Utc> => {
   const slots = core.slots.read(state.definition)
   const { maxRuns } = state.definition
   const left = maxRuns === null ? count : Math.min(count, maxRuns - state.runs)
   const found: Array<DateTime.Utc> = []
   if (Result.isFailure(slots) || !state.enabled) return found
-  let slot = slots.success.after(state.cursor)
+  // Where nobody decides slots the cursor stays behind.
+  let slot = slots.success.after(Math.max(state.cursor, now - state.definition.jitter))
   while (slot !== undefined && found.length < left) {
     found.push(DateTime.makeUnsafe(slot))
     slot = slots.success.after(slot)
@@ -203,9 +205,9 @@ const nextSlots = (core: Core, state: JobState, count: number): ReadonlyArray<Da
   return found
 }
 
-const toInfo = (core: Core, state: JobState): JobInfo => {
+const toInfo = (core: Core, state: JobState, now: number): JobInfo => {
   const { definition } = state
-  const nextTime = nextSlots(core, state, 1)[0]
+  const nextTime = nextSlots(core, state, now, 1)[0]
   return Object.freeze({
     id: definition.id,
     schedule: textOf(definition.schedule),

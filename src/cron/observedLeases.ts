@@ -20,7 +20,7 @@ interface Seen {
   /** When it was first seen, by the monotonic clock. */
   readonly at: number
   /** What `read` made of it last. */
-  readonly until: number
+  readonly run: ActiveRun
 }
 
 const map = (state: JobState, change: (run: ActiveRun) => ActiveRun): JobState =>
@@ -43,9 +43,9 @@ export const makeObservedLeases = (lease: number): ObservedLeases => {
         if (run.until === null) return run
         const known = before?.get(run.token)
         const at = known?.written === run.until ? known.at : monotonic
-        const until = now + lease - (monotonic - at)
-        after.set(run.token, { written: run.until, at, until })
-        return { ...run, until }
+        const local = Object.assign({}, run, { until: now + lease - (monotonic - at) })
+        after.set(run.token, { written: run.until, at, run: local })
+        return local
       })
       jobs.set(id, after)
       return read
@@ -54,7 +54,11 @@ export const makeObservedLeases = (lease: number): ObservedLeases => {
       const seen = jobs.get(state.definition.id)
       return map(state, (run) => {
         const known = seen?.get(run.token)
-        return known?.until === run.until ? { ...run, until: known.written } : run
+        // The same object, or the same but for its cancellation: nobody extended it.
+        const untouched =
+          known !== undefined &&
+          (known.run === run || (known.run.cancel !== run.cancel && known.run.until === run.until))
+        return untouched ? Object.assign({}, run, { until: known.written }) : run
       })
     },
     forget: (jobId) => void jobs.delete(jobId)

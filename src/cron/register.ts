@@ -4,7 +4,7 @@
 import * as DateTime from "effect/DateTime"
 import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
-import type { Core } from "./core.ts"
+import type { Core } from "./coreShape.ts"
 import type { Draft } from "./draft.ts"
 import type { Definition } from "./definition.ts"
 import { type CronError, DuplicateJob, fail, Unavailable } from "./errors.ts"
@@ -33,23 +33,38 @@ export const registerWith =
       const entry = core.entryOf(definition.id)
       const old = entry.handler
       entry.handler = prepared
-      const { before, state } = yield* store(core, nextId, prepared, replace).pipe(
-        Effect.onError(() => Effect.sync(() => void (entry.handler = old)))
-      )
-      yield* warnOfStored(prepared.definition, state.definition)
-      const usable = Effect.fromResult(core.slots.read(state.definition))
-      const woken =
-        wakeUps === undefined ? Effect.void : wake(core, wakeUps, entry, state.definition, before?.definition)
-      yield* Effect.andThen(usable, woken).pipe(
+      let stored: Stored | undefined
+      return yield* Effect.gen(function* () {
+        stored = yield* store(core, nextId, prepared, replace)
+        const { before, state } = stored
+        yield* warnOfStored(definition, state.definition)
+        yield* Effect.fromResult(core.slots.read(state.definition))
+        if (wakeUps !== undefined) yield* wake(core, wakeUps, entry, state.definition, before?.definition)
+        return state
+      }).pipe(
         Effect.onError(() =>
-          Effect.suspend(() => {
-            entry.handler = old
-            return Effect.ignore(before === undefined ? core.remove(definition.id) : restore(core, before))
+          Effect.gen(function* () {
+            entry.handler = old !== undefined && !core.isReleased(old) ? old : undefined
+            if (stored !== undefined) {
+              yield* Effect.ignore(
+                stored.before === undefined ? core.discard(definition.id) : restore(core, stored.before)
+              )
+            }
           })
         )
       )
-      return state
-    }).pipe(Effect.uninterruptible)
+    }).pipe(
+      core.registering.withPermit,
+      // Not before others may register again: what runs may itself want to.
+      Effect.onError(() => core.endRuns(prepared, "closed")),
+      Effect.uninterruptible
+    )
+
+/** What the job was before, and is now. */
+interface Stored {
+  readonly before: JobState | undefined
+  readonly state: JobState
+}
 
 /** A changed schedule that is not taken would otherwise be noticed by what does not happen. */
 const warnOfStored = (offered: Definition, stored: Definition): Effect.Effect<void> =>
@@ -59,12 +74,6 @@ const warnOfStored = (offered: Definition, stored: Definition): Effect.Effect<vo
         `Cron job ${offered.id} keeps its stored definition ("${textOf(stored.schedule)}" in ${stored.timezone}, version ${stored.version}); ` +
           `this process came with another ("${textOf(offered.schedule)}" in ${offered.timezone}, version ${offered.version}). Raise its version to replace it.`
       )
-
-/** What the job was before, and is now. */
-interface Stored {
-  readonly before: JobState | undefined
-  readonly state: JobState
-}
 
 const store = (
   core: Core,

@@ -35,6 +35,8 @@ export interface Entry {
   readonly running: Set<Running>
   /** The newest state seen; `undefined` when the job is not stored (any more). */
   state: JobState | undefined
+  /** The last lives of the job that are over, so that a late word of one is not taken for news. */
+  readonly past: Array<string>
   /** Failed looks at this job in a row, for the backoff. */
   failures: number
   /** Open while somebody else than the timer wakes it. */
@@ -47,9 +49,16 @@ export const makeEntry = (id: string): Entry => ({
   handler: undefined,
   running: new Set(),
   state: undefined,
+  past: [],
   failures: 0,
   wakeUps: undefined
 })
+
+const mostPast = 16
+
+/** Whether a state is no older than what was seen before. A job may have been removed and made anew in between. @internal */
+export const isAsNew = (state: JobState, { past, state: seen }: Entry): boolean =>
+  state.incarnation === seen?.incarnation ? state.revision >= seen.revision : !past.includes(state.incarnation)
 
 /** @internal */
 export const beginWakeUps = Effect.fnUntraced(function* <E>(
@@ -105,6 +114,11 @@ export const stopRuns = Effect.fnUntraced(function* (
 
 /** Takes over a newer state; gives the interruptions of runs that it does not have any more, or wants to be cancelled. @internal */
 export const followState = (entry: Entry, state: JobState | undefined): ReadonlyArray<() => void> => {
+  const { state: seen } = entry
+  if (seen !== undefined && seen.incarnation !== state?.incarnation) {
+    entry.past.push(seen.incarnation)
+    if (entry.past.length > mostPast) entry.past.shift()
+  }
   entry.state = state
   const stops: Array<() => void> = []
   for (const running of entry.running) {

@@ -32,6 +32,8 @@ export interface RunEnvironment {
   readonly definition: Definition
   readonly prepared: Prepared
   readonly claim: ActiveRun
+  /** When the store was asked for it, by the monotonic clock, in nanoseconds. */
+  readonly claimedAt: bigint
   /** When the run was to start: its slot, and jitter. */
   readonly dueAt: number
   readonly lease: number | null
@@ -228,7 +230,7 @@ const retryDelays = Effect.fnUntraced(function* (schedule: Schedule.Schedule<unk
 
 /** Extends the claim until interrupted; stops the run when the claim is lost, or when that can no longer be known. */
 const beat = Effect.fnUntraced(function* (env: RunEnvironment, lease: number, hold: Hold) {
-  let heldAt = yield* Clock.monotonicTimeNanos
+  let heldAt = env.claimedAt
   const left = Effect.map(Clock.monotonicTimeNanos, (now) => Math.max(0, lease - Number((now - heldAt) / 1_000_000n)))
   while (true) {
     yield* Effect.sleep(Math.min(Math.floor(lease / 3), yield* left))
