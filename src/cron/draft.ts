@@ -131,8 +131,23 @@ export class Draft {
   }
 
   disable(note: string | null): void {
+    if (this.state.enabled) this.leaveSlots()
     this.dropWaiting("disabled", (run) => ofSlot(run.kind))
     this.update({ enabled: false, pauseNote: note })
+  }
+
+  /** Leaves the slots up to now that nobody has decided, and tells of them. */
+  leaveSlots(): void {
+    const { now } = this.#context
+    const { cursor, enabled } = this.state
+    if (now <= cursor) return
+    const slots = this.#slots()
+    const first = slots.after(cursor)
+    const last = slots.before(now + 1)
+    if (enabled && !this.#exhausted() && first !== undefined && last !== undefined && first <= last) {
+      this.#missed(slots.count(first, last, mostCounted), first, last)
+    }
+    this.update({ cursor: now })
   }
 
   /** The claim, if it is still held. */

@@ -155,13 +155,9 @@ const offer = (draft: Draft, { definition }: Prepared, created: boolean, replace
   const same = Equal.equals({ ...stored, version: 0 }, { ...definition, version: 0 })
   const applied = replace || definition.version > stored.version
   if (applied) {
-    draft.update({
-      definition,
-      // Slots of a new schedule begin now; those of the old one were decided just before.
-      cursor: Equal.equals(slotsOf(stored), slotsOf(definition))
-        ? draft.state.cursor
-        : Math.max(draft.state.cursor, now)
-    })
+    // Slots of a new schedule begin now; those of the old one were decided just before, but for what its jitter holds back.
+    if (!Equal.equals(slotsOf(stored), slotsOf(definition))) draft.leaveSlots()
+    draft.update({ definition })
   }
   if (!same) {
     const { version: storedVersion } = draft.state.definition

@@ -12,7 +12,7 @@ import * as TestClock from "effect/testing/TestClock"
 import * as Cron from "../Cron.ts"
 import type * as Kv from "../Kv.ts"
 import { type CronEnd, type CronStart, judgeCron } from "./cronJudge.ts"
-import { cuttable, throughGate } from "./cronLines.ts"
+import { cuttable, throughGate, withoutClock } from "./cronLines.ts"
 
 /**
  * How hard the schedulers are tried.
@@ -61,13 +61,6 @@ const skewed = (clock: Clock.Clock, millis: number): Clock.Clock => {
     sleep: (duration) => clock.sleep(duration)
   }
 }
-
-/** The same store as one without a clock: whoever asks for the time is told their own. */
-const withoutClock = (kv: Kv.Service): Kv.Service => ({
-  ...kv,
-  capabilities: { ...kv.capabilities, clock: "process", shared: true },
-  now: Clock.currentTimeMillis
-})
 
 const schedulerOf = (kv: Kv.Service, runner: string) =>
   Effect.flatMap(Effect.orDie(Cron.makeKvStore(kv, { lease, history: 500 })), (store) => Cron.make(store, { runner }))

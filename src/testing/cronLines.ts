@@ -1,6 +1,7 @@
 /**
  * Lines between a scheduler and its Kv that tests can cut or stop.
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type * as Kv from "../Kv.ts"
 import { KvError, Unavailable } from "../kv/KvError.ts"
@@ -36,6 +37,13 @@ export const cuttable = (
     })
   }
 }
+
+/** The same store as one without a clock of its own: whoever asks for the time is told their own. */
+export const withoutClock = (kv: Kv.Service): Kv.Service => ({
+  ...kv,
+  capabilities: { ...kv.capabilities, clock: "process", shared: true },
+  now: Clock.currentTimeMillis
+})
 
 /** A Kv whose calls wait at a gate, as those of a process that stands still. */
 export const throughGate = (kv: Kv.Service, gate: Effect.Effect<void>): Kv.Service =>

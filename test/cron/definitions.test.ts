@@ -1,6 +1,6 @@
 /** What becomes of a job when its definition changes. */
 import { assert, describe } from "@effect/vitest"
-import { Effect, Exit, Logger, Scope } from "effect"
+import { Effect, Exit, Logger, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as Cron from "../../src/Cron.ts"
 import { seconds, settled, test } from "./support.ts"
@@ -125,6 +125,50 @@ describe("a job that is redefined", () => {
       yield* settled
       yield* TestClock.adjust("15 minutes")
       assert.deepStrictEqual(ran, [10, 20, 30, 45])
+    })
+  )
+})
+
+describe("slots that nobody comes to decide", () => {
+  const missedBy = Effect.fnUntraced(function* (cron: Cron.Service) {
+    const missed: Array<readonly [number, number]> = []
+    yield* Effect.forkScoped(
+      Stream.runForEach(cron.events, (event) =>
+        Effect.sync(() => void (event._tag === "Missed" && missed.push([event.count, seconds(event.first) / 60])))
+      ),
+      { startImmediately: true }
+    )
+    return missed
+  })
+
+  test(
+    "are told as missed when the schedule is replaced before their jitter is over",
+    Effect.gen(function* () {
+      const cron = yield* Cron.Scheduler
+      const missed = yield* missedBy(cron)
+      const job = (version: number, schedule: string, jitter: number) =>
+        Cron.job("job", { schedule, version, jitter }, () => Effect.void)
+      yield* cron.schedule(job(0, "0 * * * *", 3_000_000))
+      yield* TestClock.adjust("1 hour")
+      yield* cron.schedule(job(1, "30 * * * *", 0), { replace: true })
+      yield* settled
+      assert.deepStrictEqual(missed, [[1, 60]])
+    })
+  )
+
+  test(
+    "are told as missed when the job is disabled while nobody has a handler",
+    Effect.gen(function* () {
+      const cron = yield* Cron.Scheduler
+      const missed = yield* missedBy(cron)
+      yield* Effect.scoped(cron.scheduleScoped(Cron.job("job", { schedule: "0 * * * *" }, () => Effect.void)))
+      yield* TestClock.adjust("150 minutes")
+      yield* cron.disable("job")
+      yield* cron.disable("job")
+      yield* TestClock.adjust("150 minutes")
+      yield* cron.enable("job")
+      yield* settled
+      assert.deepStrictEqual(missed, [[2, 60]])
     })
   )
 })

@@ -5,7 +5,7 @@ import * as Cron from "../../src/Cron.ts"
 import { define } from "../../src/cron/definition.ts"
 import { decodeJob, encodeJob, UnreadableJob } from "../../src/cron/stateCodec.ts"
 import * as Kv from "../../src/Kv.ts"
-import { cuttable } from "../../src/testing/cronLines.ts"
+import { cuttable, withoutClock } from "../../src/testing/cronLines.ts"
 import { lease, memoryKv, minute, schedulerOver, test } from "./sharedKv.ts"
 import { settled } from "./support.ts"
 
@@ -290,11 +290,7 @@ describe("schedulers whose Kv has no clock of its own", () => {
     "do not take over because their own clock is set forward",
     Effect.gen(function* () {
       const kv: Kv.Service = yield* memoryKv
-      const clockless: Kv.Service = {
-        ...kv,
-        capabilities: { ...kv.capabilities, clock: "process", shared: true },
-        now: Clock.currentTimeMillis
-      }
+      const clockless = withoutClock(kv)
       const clock = yield* Clock.Clock
       let step = 0
       const stepping: Clock.Clock = {
@@ -330,11 +326,7 @@ describe("schedulers whose Kv has no clock of its own", () => {
     "take over after the lease they saw pass, and never because a clock is ahead",
     Effect.gen(function* () {
       const kv: Kv.Service = yield* memoryKv
-      const clockless: Kv.Service = {
-        ...kv,
-        capabilities: { ...kv.capabilities, clock: "process", shared: true },
-        now: Clock.currentTimeMillis
-      }
+      const clockless = withoutClock(kv)
       const clock = yield* Clock.Clock
       const ran: Array<readonly [string, number, number]> = []
       const line = cuttable(clockless)

@@ -6,6 +6,7 @@ import { Clock, Effect, Exit, Fiber, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Cron from "../../src/Cron.ts"
 import * as Kv from "../../src/Kv.ts"
+import { withoutClock } from "../../src/testing/cronLines.ts"
 import { lease, memoryKv, minute, schedulerOver, test } from "./sharedKv.ts"
 import { settled, test as processTest } from "./support.ts"
 
@@ -170,11 +171,7 @@ describe("the clock of the store", () => {
     "may be missing: each heartbeat is seen by others all the same",
     Effect.gen(function* () {
       const kv = yield* memoryKv
-      const clockless: Kv.Service = {
-        ...kv,
-        capabilities: { ...kv.capabilities, clock: "process", shared: true },
-        now: Clock.currentTimeMillis
-      }
+      const clockless = withoutClock(kv)
       const cron = yield* schedulerOver(clockless)
       yield* cron.schedule(Cron.job("job", { schedule: "@yearly", runOnInit: true }, () => Effect.never))
       yield* settled
