@@ -445,9 +445,7 @@ export const makeCore = (
   })
 
   return {
-    entries,
     host,
-    timer,
     slots,
     waiters,
     isClosed: () => isClosed,

@@ -11,14 +11,11 @@ import type { Prepared } from "./prepared.ts"
 import type { Entry, makeSlotsCache } from "./registry.ts"
 import type { StopReason } from "./run.ts"
 import type { JobState } from "./state.ts"
-import type { Timer } from "./timer.ts"
 import type { Waiters } from "./waiters.ts"
 
 /** @internal */
 export interface Core {
-  readonly entries: Map<string, Entry>
   readonly host: Host
-  readonly timer: Timer
   readonly slots: ReturnType<typeof makeSlotsCache>
   /** Changes a stored job and does what follows from it. `UnknownJob` when there is none. */
   readonly commit: <A>(
