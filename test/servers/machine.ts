@@ -158,15 +158,17 @@ export const accepts = (port: number): Effect.Effect<boolean> => converse(port, 
 
 /**
  * Connects, says `hello` and reads until `complete` is true for what came back; false when the connection fails, ends
- * first, or stays silent for two seconds. Without `complete` the connection itself is the answer.
+ * first, or stays silent for two seconds. Without `complete` the connection itself is the answer. `connect` is another way
+ * to connect, with TLS.
  */
 export const converse = (
   port: number,
   hello: Uint8Array,
-  complete: ((reply: Buffer) => boolean) | undefined
+  complete: ((reply: Buffer) => boolean) | undefined,
+  connect: (to: Net.NetConnectOpts) => Net.Socket = Net.connect
 ): Effect.Effect<boolean> =>
   Effect.callback((resume) => {
-    const socket = Net.connect({ host: "127.0.0.1", port, timeout: 2000 })
+    const socket = connect({ host: "127.0.0.1", port, timeout: 2000 })
     let reply = Buffer.alloc(0)
     const end = (answer: boolean): void => {
       socket.destroy()
