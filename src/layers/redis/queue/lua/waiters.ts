@@ -1,0 +1,61 @@
+/** Lua of the queue scripts: who waits for a message, and who is woken. */
+
+/**
+ * `w` holds the idle workers, each with the time at which it looks by itself. A script that leaves something to do before that time
+ * wakes one: it is taken out of `w` and told on its process's channel. A channel without receivers means that the process is gone,
+ * and the next worker is told. So one message wakes one worker and not all of them.
+ */
+export const waiters = `
+-- A worker that has not looked this long after it said it would is gone, or about to look.
+local overdue = 2000
+
+-- When time alone makes something claimable; nil: never.
+local function nextTime(q)
+  local first
+  local function earlier(key)
+    local found = redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]
+    if found and (not first or tonumber(found) < first) then first = tonumber(found) end
+  end
+  earlier(q.d)
+  earlier(q.c)
+  -- The end of a head frees its line.
+  if redis.call('ZCARD', q.l) > 0 then earlier(q.x) end
+  return first
+end
+
+local function wake(q, count)
+  while count > 0 do
+    local member = redis.call('ZPOPMIN', q.w)[1]
+    if not member then return end
+    local at = string.find(member, '\\n', 1, true)
+    local heard = redis.call('PUBLISH', string.sub(member, 1, at - 1), string.sub(member, at + 1))
+    -- In a Cluster the count is that of one node only.
+    if heard > 0 or q.uncounted then count = count - 1 end
+  end
+end
+
+-- The end of every script. \`claimed\`: the caller just took messages, so of many ready ones it wakes one and that one the next.
+local function finish(q, now, claimed)
+  if q.changed then
+    local watch = redis.call('HGET', q.o, 'watch')
+    redis.call('HINCRBY', q.o, 'version', 1)
+    if watch and tonumber(watch) > now then redis.call('PUBLISH', q.o, '') end
+  end
+  local first = redis.call('ZRANGE', q.w, 0, 0, 'WITHSCORES')[2]
+  if not first then return end
+  if tonumber(first) < now - overdue then
+    redis.call('ZREMRANGEBYSCORE', q.w, '-inf', now - overdue)
+    first = redis.call('ZRANGE', q.w, 0, 0, 'WITHSCORES')[2]
+    if not first then return end
+  end
+  if redis.call('HGET', q.o, 'paused') == '1' then return end
+  local ready = redis.call('ZCARD', q.r)
+  if ready > 0 then
+    wake(q, claimed and 1 or math.min(ready, 8))
+  else
+    local soon = nextTime(q)
+    -- Two, so that one that dies does not take the moment with it.
+    if soon and soon < tonumber(first) then wake(q, 2) end
+  end
+end
+`

@@ -1,0 +1,176 @@
+/** The body and the state of a message as the scripts keep them, to and from the message record. See `lua/records.ts`. */
+import type { Envelope, Publication } from "../../../internal/envelope.ts"
+import type { Claimed, DeadMessage } from "../../../queue/driver.ts"
+
+/** What has no field of its own in a body: rare, and never asked for by a script. */
+interface Head {
+  readonly v?: number
+  readonly schemaVersion?: number | undefined
+  readonly timeout?: number | undefined
+  readonly headers?: Readonly<Record<string, string>> | undefined
+  readonly meta?: Readonly<Record<string, string>> | undefined
+  readonly origin?: string | undefined
+  readonly extra?: Readonly<Record<string, unknown>> | undefined
+}
+
+const isEmpty = (record: Readonly<Record<string, string>>): boolean => {
+  for (const _ in record) return false
+  return true
+}
+
+const headOf = (message: Envelope): string => {
+  const { extra, headers, meta, origin, schemaVersion, timeout, v } = message
+  const plain =
+    v === 1 && schemaVersion === undefined && timeout === undefined && origin === undefined && extra === undefined
+  if (plain && isEmpty(headers) && isEmpty(meta)) return ""
+  const head: Head = {
+    ...(v === 1 ? undefined : { v }),
+    schemaVersion,
+    timeout,
+    headers: isEmpty(headers) ? undefined : headers,
+    meta: isEmpty(meta) ? undefined : meta,
+    origin,
+    extra
+  }
+  return JSON.stringify(head)
+}
+
+const size = (text: string): number => Buffer.byteLength(text)
+
+const rankOf = (priority: number): string => String(0 - priority)
+
+const moment = (relative: number | undefined, absolute: number | undefined): string =>
+  relative !== undefined ? `+${whole(relative)}` : absolute === undefined ? "" : `@${whole(absolute)}`
+
+const whole = (millis: number): number => Math.min(Math.ceil(millis), Number.MAX_SAFE_INTEGER)
+
+/** The seven arguments of a message for `publish`. */
+export const publicationArguments = ({ delay, message, requeued, ttl }: Publication): ReadonlyArray<string> => {
+  const { dedupe, group, id, name, payload } = message
+  const key = dedupe === undefined ? "" : JSON.stringify(dedupe)
+  const head = headOf(message)
+  const rank = rankOf(message.priority)
+  const lengths = `${rank}|${size(id)}|${group === undefined ? "" : size(group)}|${size(name)}|${size(key)}|${size(head)}|`
+  return [
+    lengths + id + (group ?? "") + name + key + head + payload,
+    id,
+    moment(delay, message.notBefore),
+    moment(ttl, message.expiresAt),
+    rank,
+    group === undefined ? "0" : "1",
+    requeued === true
+      ? "R"
+      : dedupe === undefined
+        ? ""
+        : `${dedupe.onDuplicate === "replace" ? "r" : "k"}${whole(dedupe.window)}|${dedupe.key}`
+  ]
+}
+
+const bar = 0x7c
+
+/** Reads the fields before the n-th bar; answers them and where the rest begins. */
+const fields = (
+  record: Buffer,
+  from: number,
+  count: number
+): { readonly values: Array<string>; readonly at: number } => {
+  const values: Array<string> = []
+  let at = from
+  for (let i = 0; i < count; i++) {
+    const end = record.indexOf(bar, at)
+    values.push(record.toString("latin1", at, end))
+    at = end + 1
+  }
+  return { values, at }
+}
+
+const optional = (text: string): number | undefined => (text === "" ? undefined : Number(text))
+
+const noHead: Head = {}
+
+export const envelopeOf = (queue: string, body: Buffer, from = 0): Envelope => {
+  const { at, values } = fields(body, from, 10)
+  const [enqueued, , expires, notBefore, rank, idSize, groupSize, nameSize, keySize, headSize] = values as [
+    string,
+    string,
+    string,
+    string,
+    string,
+    string,
+    string,
+    string,
+    string,
+    string
+  ]
+  let place = at
+  const text = (length: string): string => {
+    const start = place
+    place += Number(length)
+    return body.toString("utf8", start, place)
+  }
+  const id = text(idSize)
+  const group = groupSize === "" ? undefined : text(groupSize)
+  const name = text(nameSize)
+  const key = text(keySize)
+  const headText = text(headSize)
+  const head = headText === "" ? noHead : (JSON.parse(headText) as Head)
+  return {
+    v: head.v ?? 1,
+    id,
+    queue,
+    name,
+    payload: body.toString("utf8", place, body.length),
+    encoding: "json",
+    schemaVersion: head.schemaVersion,
+    enqueuedAt: Number(enqueued),
+    notBefore: optional(notBefore),
+    expiresAt: optional(expires),
+    priority: 0 - Number(rank),
+    group,
+    dedupe: key === "" ? undefined : (JSON.parse(key) as NonNullable<Envelope["dedupe"]>),
+    timeout: head.timeout,
+    headers: head.headers ?? {},
+    meta: head.meta ?? {},
+    origin: head.origin,
+    extra: head.extra
+  }
+}
+
+export const claimedOf = (queue: string, seq: string, claim: string, body: Buffer, state: Buffer): Claimed => {
+  const { values } = fields(state, 0, 6)
+  const [, , deliveries, retries, lostStarted, lostUnstarted] = values.map(Number) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    number
+  ]
+  return {
+    message: envelopeOf(queue, body),
+    token: `${seq}.${claim}`,
+    deliveryCount: deliveries,
+    attempt: 1 + retries + lostStarted,
+    lostStarted,
+    lostUnstarted
+  }
+}
+
+/** `undefined`: not one of our tokens. */
+export const parseToken = (token: string): { readonly seq: string; readonly claim: string } | undefined =>
+  /^\d{16}\.[0-9a-f]+$/.test(token) ? { seq: token.slice(0, 16), claim: token.slice(17) } : undefined
+
+export const deadOf = (queue: string, record: Buffer): DeadMessage => {
+  const { at, values } = fields(record, 0, 5)
+  const [attempt, deliveries, died, reasonSize, errorSize] = values as [string, string, string, string, string]
+  const reasonEnd = at + Number(reasonSize)
+  const errorEnd = reasonEnd + Number(errorSize)
+  return {
+    message: envelopeOf(queue, record, errorEnd),
+    attempt: Number(attempt),
+    deliveryCount: Number(deliveries),
+    reason: record.toString("utf8", at, reasonEnd),
+    error: errorSize === "" ? undefined : record.toString("utf8", reasonEnd, errorEnd),
+    diedAt: Number(died)
+  }
+}
