@@ -35,10 +35,12 @@ export const spannedWhen = (tracing: boolean): Spanned =>
         Effect.withSpan(effect, name, {
           kind: shape.kind ?? "client",
           attributes,
-          root: shape.root === true,
+          ...(shape.root === true ? { root: true } : undefined),
           // It would show this file, and costs more than everything else a span does.
           captureStackTrace: false,
-          links: (shape.links ?? []).map((span) => ({ span, attributes: {} }))
+          ...(shape.links === undefined
+            ? undefined
+            : { links: shape.links.map((span) => ({ span, attributes: {} })) })
         }) as Effect.Effect<A, E, R>
     : (_name, _attributes, effect) => effect
 

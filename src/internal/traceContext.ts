@@ -139,19 +139,15 @@ export const inject = (
 }
 
 /**
- * {@link inject} with the span and the baggage of the running fiber.
+ * {@link inject} with the span and the baggage of a fiber's context.
  *
  * @since 0.1.0
  * @category encoding
  */
-export const injectCurrent = (headers: Headers): Effect.Effect<Record<string, string>> =>
-  Effect.withFiber((fiber) =>
-    Effect.succeed(
-      inject(headers, Context.getOrUndefined(fiber.context, Tracer.ParentSpan), {
-        baggage: Context.get(fiber.context, CurrentBaggage)
-      })
-    )
-  )
+export const injectFrom = (context: Context.Context<never>, headers: Headers): Record<string, string> =>
+  inject(headers, Context.getOrUndefined(context, Tracer.ParentSpan), {
+    baggage: Context.get(context, CurrentBaggage)
+  })
 
 /**
  * The span that sent the headers, `None` without a valid `traceparent`. Its annotations hold a valid {@link TraceState}

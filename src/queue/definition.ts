@@ -239,20 +239,21 @@ export const define: {
     return encodePublication(request, payload, enqueueOptions)
   }
 
+  const attributes = {
+    "messaging.system": "effect-seams",
+    "messaging.operation.name": "publish",
+    "messaging.operation.type": "send",
+    "messaging.destination.name": name
+  }
+  const published = <B>(queue: Service, effect: Effect.Effect<B, QueueError>) =>
+    queue.spanned(`publish ${name}`, attributes, effect, { kind: "producer" })
+  const ownStore = options.store !== undefined
+
   /** An Op around encoded messages: published alone, or steps of a commit. */
   const publish = <A>(
     encoded: Effect.Effect<ReadonlyArray<Publication>, QueueError>,
     pick: (published: ReadonlyArray<Enqueued>) => A
   ): Op<A, QueueError, never, any, any> => {
-    const attributes = {
-      "messaging.system": "effect-seams",
-      "messaging.operation.name": "publish",
-      "messaging.operation.type": "send",
-      "messaging.destination.name": name
-    }
-    const published = <B>(queue: Service, effect: Effect.Effect<B, QueueError>) =>
-      queue.spanned(`publish ${name}`, attributes, effect, { kind: "producer" })
-    const ownStore = options.store !== undefined
     const steps = (of: symbol | undefined) =>
       Effect.map(encoded, (all) =>
         all.map((publication): Step => ({ _tag: "Enqueue", publication, named: ownStore, store: of }))
@@ -260,8 +261,10 @@ export const define: {
     return new Op<A, QueueError, never, any, any>(
       Kv,
       // A commit needs no queue service; where there is one, its choice about tracing counts.
-      Effect.flatMap(Effect.serviceOption(store), (queue) =>
-        Option.isSome(queue) ? published(queue.value, steps(queue.value.store)) : steps(undefined)
+      Effect.suspend(() =>
+        Effect.flatMap(Effect.serviceOption(store), (queue) =>
+          Option.isSome(queue) ? published(queue.value, steps(queue.value.store)) : steps(undefined)
+        )
       ),
       Effect.flatMap(store, (queue) =>
         published(

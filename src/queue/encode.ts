@@ -2,15 +2,18 @@
  * From a payload and options to what a driver publishes. Options of the call win over those of the definition.
  */
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
+import type * as SchemaIssue from "effect/SchemaIssue"
 import { describeInput, durationMillis } from "../internal/durationMillis.ts"
 import type { Dedupe, Publication } from "../internal/envelope.ts"
 import { envelopeVersion } from "../internal/envelope.ts"
-import { injectCurrent } from "../internal/traceContext.ts"
+import { injectFrom } from "../internal/traceContext.ts"
 import type { DedupeOptions, EnqueueDefaults, EnqueueOptions } from "./model.ts"
 import { QueueError, Unencodable } from "./QueueError.ts"
 
@@ -24,7 +27,18 @@ export interface MessageCodec {
   readonly encodeSuccess: ((value: unknown) => Effect.Effect<string, string>) | undefined
 }
 
+/** A schema without effects answers at once: what follows needs no further steps then. */
+const mapNow = <A, B, E, E2>(
+  effect: Effect.Effect<A, E>,
+  onSuccess: (value: A) => Effect.Effect<B, E2>,
+  onFailure: (error: E) => E2
+): Effect.Effect<B, E2> =>
+  Exit.isExit(effect) && Exit.isSuccess(effect)
+    ? onSuccess(effect.value as A)
+    : Effect.flatMap(Effect.mapError(effect, onFailure), onSuccess)
+
 const messageOf = (error: Schema.SchemaError): string => error.message
+const issueOf = (issue: SchemaIssue.Issue): string => new Schema.SchemaError(issue).message
 
 /** The coding of one kind of message. The requirements of its schemas flow through the definition's types. */
 export const messageCodec = (
@@ -46,11 +60,10 @@ export const messageCodec = (
   return {
     name,
     encode: (input) =>
-      payload.makeEffect(input, options).pipe(
-        Effect.mapError((issue) => new Schema.SchemaError(issue).message),
-        Effect.flatMap((made) =>
-          Effect.mapBoth(encodeText(made), { onFailure: messageOf, onSuccess: (text) => ({ made, text }) })
-        )
+      mapNow(
+        payload.makeEffect(input, options) as Effect.Effect<unknown, SchemaIssue.Issue>,
+        (made) => mapNow(encodeText(made), (text) => Effect.succeed({ made, text }), messageOf),
+        issueOf
       ),
     decode: (text) => Effect.mapError(decodeText(text), messageOf),
     encodeSuccess: encodeSuccess === undefined ? undefined : (value) => Effect.mapError(encodeSuccess(value), messageOf)
@@ -70,99 +83,121 @@ export const encodePublication = (
   input: unknown,
   options: EnqueueOptions | undefined
 ): Effect.Effect<Publication, QueueError> =>
-  Effect.gen(function* () {
-    const { queue, codec } = request
-    const bad = (detail: string) => new QueueError({ reason: new Unencodable({ queue, name: codec.name, detail }) })
-    const { made, text } = yield* Effect.mapError(codec.encode(input), bad)
-    const given = <K extends keyof EnqueueOptions>(key: K): EnqueueOptions[K] => {
-      const own = options?.[key]
-      if (own !== undefined) return own
-      const byDefault: unknown = request.defaults[key as keyof EnqueueDefaults<any>]
-      return (typeof byDefault === "function" ? byDefault(made) : byDefault) as EnqueueOptions[K]
-    }
-    const millis = (name: string, value: Duration.Input | undefined, least: number) =>
-      Effect.suspend((): Effect.Effect<number | undefined, QueueError> => {
-        if (value === undefined) return Effect.undefined
-        const ms = durationMillis(value)
-        return ms !== undefined && Number.isFinite(ms) && ms >= least
-          ? Effect.succeed(ms)
-          : Effect.fail(
-              bad(
-                `${name} is ${describeInput(value)}; give a finite duration ${least > 0 ? "above zero" : "from zero"}`
-              )
-            )
-      })
-
-    const at = options?.at === undefined ? undefined : DateTime.make(options.at)
-    if (at !== undefined && Option.isNone(at))
-      return yield* bad(
-        `at is ${describeInput(options?.at)}, which is no instant; give a DateTime, a Date, milliseconds since the epoch or an ISO 8601 text`
-      )
-    if (options?.at !== undefined && options.delay !== undefined)
-      return yield* bad("delay and at exclude each other; give one of them")
-    const delay = at === undefined ? yield* millis("delay", given("delay"), 0) : undefined
-    const ttl = yield* millis("ttl", given("ttl"), Number.MIN_VALUE)
-    const timeout = yield* millis("timeout", given("timeout"), Number.MIN_VALUE)
-    const priority = given("priority") ?? 0
-    if (!Number.isSafeInteger(priority))
-      return yield* bad(`priority is ${describeInput(priority)}; give a whole number`)
-    const id = given("id")
-    if (id !== undefined && (typeof id !== "string" || id === "" || id.length > 255))
-      return yield* bad("an id has 1 to 255 characters")
-    const group = given("group")
-    if (group === "") return yield* bad("a group is a text that is not empty; leave it out for none")
-    for (const name of ["headers", "meta"] as const)
-      for (const [key, value] of Object.entries<unknown>(given(name) ?? {}))
-        if (typeof value !== "string")
-          return yield* bad(`${name}.${key} is ${describeInput(value)}; headers and meta hold texts`)
-    const dedupe = given("dedupe")
-    const now = yield* Clock.currentTimeMillis
-    const headers = yield* injectCurrent(given("headers") ?? {})
-    return {
-      message: {
-        v: envelopeVersion,
-        id: id ?? request.nextId(now),
-        queue,
-        name: codec.name,
-        payload: text,
-        encoding: "json",
-        schemaVersion: request.schemaVersion,
-        enqueuedAt: now,
-        notBefore: at === undefined ? undefined : DateTime.toEpochMillis(at.value),
-        priority,
-        group,
-        dedupe:
-          dedupe === undefined
-            ? undefined
-            : yield* encodeDedupe(
-                dedupe,
-                at === undefined ? (delay ?? 0) : Math.max(0, DateTime.toEpochMillis(at.value) - now),
-                millis,
-                bad
-              ),
-        timeout,
-        headers,
-        meta: given("meta") ?? {}
+  Effect.withFiber((fiber) =>
+    mapNow(
+      request.codec.encode(input),
+      ({ made, text }) => {
+        const publication = publicationOf(request, made, text, options, fiber.context)
+        return publication instanceof QueueError ? Effect.fail(publication) : Effect.succeed(publication)
       },
-      delay,
-      ttl
-    }
-  })
+      (detail) => unencodable(request, detail)
+    )
+  )
+
+const unencodable = ({ codec, queue }: EncodeRequest, detail: string): QueueError =>
+  new QueueError({ reason: new Unencodable({ queue, name: codec.name, detail }) })
+
+const noHeaders: Readonly<Record<string, string>> = {}
+
+/** Everything but the coding, in one step: an enqueue is what programs do most. */
+const publicationOf = (
+  request: EncodeRequest,
+  made: unknown,
+  text: string,
+  options: EnqueueOptions | undefined,
+  context: Context.Context<never>
+): Publication | QueueError => {
+  const { queue, codec } = request
+  const bad = (detail: string) => unencodable(request, detail)
+  const given = <K extends keyof EnqueueOptions>(key: K): EnqueueOptions[K] => {
+    const own = options?.[key]
+    if (own !== undefined) return own
+    const byDefault: unknown = request.defaults[key as keyof EnqueueDefaults<any>]
+    return (typeof byDefault === "function" ? byDefault(made) : byDefault) as EnqueueOptions[K]
+  }
+  const at = options?.at === undefined ? undefined : DateTime.make(options.at)
+  if (at !== undefined && Option.isNone(at))
+    return bad(
+      `at is ${describeInput(options?.at)}, which is no instant; give a DateTime, a Date, milliseconds since the epoch or an ISO 8601 text`
+    )
+  if (at !== undefined && options?.delay !== undefined) return bad("delay and at exclude each other; give one of them")
+  const delay = at === undefined ? millis("delay", given("delay"), 0, bad) : undefined
+  if (delay instanceof QueueError) return delay
+  const ttl = millis("ttl", given("ttl"), Number.MIN_VALUE, bad)
+  if (ttl instanceof QueueError) return ttl
+  const timeout = millis("timeout", given("timeout"), Number.MIN_VALUE, bad)
+  if (timeout instanceof QueueError) return timeout
+  const priority = given("priority") ?? 0
+  if (!Number.isSafeInteger(priority)) return bad(`priority is ${describeInput(priority)}; give a whole number`)
+  const id = given("id")
+  if (id !== undefined && (typeof id !== "string" || id === "" || id.length > 255))
+    return bad("an id has 1 to 255 characters")
+  const group = given("group")
+  if (group === "") return bad("a group is a text that is not empty; leave it out for none")
+  const headers = given("headers") ?? noHeaders
+  const meta = given("meta") ?? noHeaders
+  const notText = firstNotText("headers", headers) ?? firstNotText("meta", meta)
+  if (notText !== undefined) return bad(notText)
+  const now = Context.get(context, Clock.Clock).currentTimeMillisUnsafe()
+  const notBefore = at === undefined ? undefined : DateTime.toEpochMillis(at.value)
+  const asked = given("dedupe")
+  const dedupe =
+    asked === undefined
+      ? undefined
+      : encodeDedupe(asked, notBefore === undefined ? (delay ?? 0) : Math.max(0, notBefore - now), bad)
+  if (dedupe instanceof QueueError) return dedupe
+  return {
+    message: {
+      v: envelopeVersion,
+      id: id ?? request.nextId(now),
+      queue,
+      name: codec.name,
+      payload: text,
+      encoding: "json",
+      schemaVersion: request.schemaVersion,
+      enqueuedAt: now,
+      notBefore,
+      priority,
+      group,
+      dedupe,
+      timeout,
+      headers: injectFrom(context, headers),
+      meta
+    },
+    delay,
+    ttl
+  }
+}
+
+const millis = (
+  name: string,
+  value: Duration.Input | undefined,
+  least: number,
+  bad: (detail: string) => QueueError
+): number | undefined | QueueError => {
+  if (value === undefined) return undefined
+  const ms = durationMillis(value)
+  return ms !== undefined && Number.isFinite(ms) && ms >= least
+    ? ms
+    : bad(`${name} is ${describeInput(value)}; give a finite duration ${least > 0 ? "above zero" : "from zero"}`)
+}
+
+const firstNotText = (name: string, record: Readonly<Record<string, unknown>>): string | undefined => {
+  if (record === noHeaders) return undefined
+  for (const [key, value] of Object.entries(record))
+    if (typeof value !== "string") return `${name}.${key} is ${describeInput(value)}; headers and meta hold texts`
+  return undefined
+}
 
 const encodeDedupe = (
   options: DedupeOptions,
   delay: number,
-  millis: (
-    name: string,
-    value: Duration.Input | undefined,
-    least: number
-  ) => Effect.Effect<number | undefined, QueueError>,
   bad: (detail: string) => QueueError
-): Effect.Effect<Dedupe, QueueError> =>
-  typeof options.key !== "string" || options.key === ""
-    ? Effect.fail(bad("dedupe.key is empty; give the text that makes two messages the same"))
-    : Effect.map(millis("dedupe.for", options.for, Number.MIN_VALUE), (window) => ({
-        key: options.key,
-        window: window ?? defaultWindow + delay,
-        onDuplicate: options.onDuplicate ?? "keep"
-      }))
+): Dedupe | QueueError => {
+  if (typeof options.key !== "string" || options.key === "")
+    return bad("dedupe.key is empty; give the text that makes two messages the same")
+  const window = millis("dedupe.for", options.for, Number.MIN_VALUE, bad)
+  return window instanceof QueueError
+    ? window
+    : { key: options.key, window: window ?? defaultWindow + delay, onDuplicate: options.onDuplicate ?? "keep" }
+}

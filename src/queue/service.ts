@@ -13,7 +13,7 @@ import { boundedBy } from "../internal/unavailable.ts"
 import { utf8Length } from "../kv/value.ts"
 import type { DeadLetterStore } from "./deadLetterStore.ts"
 import { withDeadLetterStore } from "./deadLetterStore.ts"
-import type { Capabilities, Consumer, DeadLetters, Driver, Stats } from "./driver.ts"
+import type { Capabilities, Consumer, DeadLetters, Driver, Published, Stats } from "./driver.ts"
 import type { EngineHandler, EngineOptions } from "./engine.ts"
 import { runEngine } from "./engine.ts"
 import type { Enqueued, MessageId } from "./model.ts"
@@ -148,23 +148,27 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
                 })
               )
           })
-    const publish: Service["publish"] = (batch) =>
-      Effect.gen(function* () {
-        for (const publication of batch) {
-          const problem = checkName(publication.message.queue) ?? checkPublication(driver.capabilities, publication)
-          if (problem !== undefined) return yield* problem
-        }
-        if (batch.length === 0) return []
-        // A sent message is not abandoned half-way: an interruption waits for the outcome.
-        const published = yield* Effect.uninterruptible(sent(batch))
-        const accepted = new Map<string, number>()
-        for (const [i, one] of published.entries()) {
-          const { queue } = batch[i]!.message
-          if (!one.duplicate) accepted.set(queue, (accepted.get(queue) ?? 0) + 1)
-        }
-        for (const [queue, n] of accepted) yield* metricsOf(queue).enqueued(n)
-        return published as ReadonlyArray<Enqueued & { readonly id: MessageId }>
-      })
+    const meterAccepted = (batch: ReadonlyArray<Publication>, published: ReadonlyArray<Published>) => {
+      if (batch.length === 1) return published[0]!.duplicate ? Effect.void : metricsOf(batch[0]!.message.queue).enqueued(1)
+      const accepted = new Map<string, number>()
+      for (const [i, one] of published.entries()) {
+        const { queue } = batch[i]!.message
+        if (!one.duplicate) accepted.set(queue, (accepted.get(queue) ?? 0) + 1)
+      }
+      return Effect.forEach(accepted, ([queue, n]) => metricsOf(queue).enqueued(n), { discard: true })
+    }
+    const publish: Service["publish"] = (batch) => {
+      for (const publication of batch) {
+        const problem = checkName(publication.message.queue) ?? checkPublication(driver.capabilities, publication)
+        if (problem !== undefined) return Effect.fail(problem)
+      }
+      if (batch.length === 0) return Effect.succeed([])
+      // A sent message is not abandoned half-way: an interruption waits for the outcome.
+      return Effect.uninterruptible(Effect.tap(sent(batch), (published) => meterAccepted(batch, published))) as Effect.Effect<
+        ReadonlyArray<Enqueued & { readonly id: MessageId }>,
+        QueueError
+      >
+    }
 
     return {
       capabilities: driver.capabilities,
