@@ -1,6 +1,7 @@
 /**
  * The queue's metrics. Counters per queue; durations in milliseconds.
  */
+import type * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import { durationBoundaries } from "./telemetry.ts"
@@ -36,11 +37,11 @@ export const messagesEnqueued = (queue: string, n: number): Effect.Effect<void> 
 /** One queue's metrics, looked up once. */
 export interface QueueMetrics {
   readonly enqueued: (n: number) => Effect.Effect<void>
-  /** With the time from due to start, for a first delivery. */
-  readonly delivered: (startDelay: number | undefined) => Effect.Effect<void>
-  readonly settled: (outcome: string) => Effect.Effect<void>
+  /** With the time from due to start, for a first delivery. Within a running fiber, as `handled`: both are part of every delivery. */
+  readonly delivered: (context: Context.Context<never>, startDelay: number | undefined) => void
+  readonly handled: (context: Context.Context<never>, millis: number) => void
+  readonly settled: (outcome: string, n: number) => Effect.Effect<void>
   readonly claimLost: Effect.Effect<void>
-  readonly handled: (millis: number) => Effect.Effect<void>
   readonly depth: (stats: {
     readonly ready: number
     readonly delayed: number
@@ -69,13 +70,13 @@ export const queueMetrics = (queue: string): QueueMetrics => {
   }
   return {
     enqueued: (n) => Metric.update(accepted, n),
-    delivered: (millis) =>
-      millis === undefined
-        ? Metric.update(handed, 1)
-        : Effect.andThen(Metric.update(handed, 1), Metric.update(delay, millis)),
-    settled: (outcome) => Metric.update(outcomeOf(outcome), 1),
+    delivered: (context, millis) => {
+      handed.updateUnsafe(1, context)
+      if (millis !== undefined) delay.updateUnsafe(millis, context)
+    },
+    handled: (context, millis) => duration.updateUnsafe(millis, context),
+    settled: (outcome, n) => Metric.update(outcomeOf(outcome), n),
     claimLost: Metric.update(lost, 1),
-    handled: (millis) => Metric.update(duration, millis),
     depth: (stats) =>
       Effect.forEach(
         ["ready", "delayed", "claimed", "dead"] as const,

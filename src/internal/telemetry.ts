@@ -38,9 +38,7 @@ export const spannedWhen = (tracing: boolean): Spanned =>
           ...(shape.root === true ? { root: true } : undefined),
           // It would show this file, and costs more than everything else a span does.
           captureStackTrace: false,
-          ...(shape.links === undefined
-            ? undefined
-            : { links: shape.links.map((span) => ({ span, attributes: {} })) })
+          ...(shape.links === undefined ? undefined : { links: shape.links.map((span) => ({ span, attributes: {} })) })
         }) as Effect.Effect<A, E, R>
     : (_name, _attributes, effect) => effect
 

@@ -210,9 +210,9 @@ export const extractBaggage = (headers: Headers): string | undefined => {
  * @category combinators
  */
 export const withExtracted = (
-  headers: Headers
+  headers: Headers,
+  span: Option.Option<Tracer.ExternalSpan> = extract(headers)
 ): (<A, E, R>(self: Effect.Effect<A, E, R>) => Effect.Effect<A, E, R>) => {
-  const span = extract(headers)
   const baggage = extractBaggage(headers)
   if (Option.isNone(span) && baggage === undefined) return identity
   return <A, E, R>(self: Effect.Effect<A, E, R>) => {

@@ -245,7 +245,7 @@ export const define: {
     "messaging.operation.type": "send",
     "messaging.destination.name": name
   }
-  const published = <B>(queue: Service, effect: Effect.Effect<B, QueueError>) =>
+  const spannedPublish = <B>(queue: Service, effect: Effect.Effect<B, QueueError>) =>
     queue.spanned(`publish ${name}`, attributes, effect, { kind: "producer" })
   const ownStore = options.store !== undefined
 
@@ -263,11 +263,11 @@ export const define: {
       // A commit needs no queue service; where there is one, its choice about tracing counts.
       Effect.suspend(() =>
         Effect.flatMap(Effect.serviceOption(store), (queue) =>
-          Option.isSome(queue) ? published(queue.value, steps(queue.value.store)) : steps(undefined)
+          Option.isSome(queue) ? spannedPublish(queue.value, steps(queue.value.store)) : steps(undefined)
         )
       ),
       Effect.flatMap(store, (queue) =>
-        published(
+        spannedPublish(
           queue,
           Effect.flatMap(encoded, (batch) => Effect.map(queue.publish(batch), pick))
         )

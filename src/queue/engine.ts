@@ -9,6 +9,7 @@
  */
 
 import * as Clock from "effect/Clock"
+import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
@@ -85,6 +86,80 @@ interface Pending {
   readonly slot: Slot
   readonly settlement: Settlement
   readonly done: Deferred.Deferred<"settled" | "lost"> | undefined
+}
+
+/** What deliveries ask of their engine. */
+interface ControlParts {
+  readonly queue: string
+  readonly consumer: Consumer
+  readonly enqueueSettle: (slot: Slot, outcome: Outcome, done: Pending["done"]) => void
+  readonly loseClaim: (slot: Slot) => Effect.Effect<void>
+  readonly undecided: (slot: Slot) => boolean
+  readonly finish: (slot: Slot) => void
+  readonly wake: Latch.Latch
+}
+
+/** Made for every delivery, and asked by few: nothing is prepared. */
+class SlotControl implements Control {
+  readonly #slot: Slot
+  readonly #parts: ControlParts
+  constructor(slot: Slot, parts: ControlParts) {
+    this.#slot = slot
+    this.#parts = parts
+  }
+  get #first(): Effect.Effect<void, ClaimLost | AlreadySettled> {
+    const slot = this.#slot
+    const { id } = slot.claimed.message
+    return Effect.suspend((): Effect.Effect<void, ClaimLost | AlreadySettled> => {
+      if (slot.interrupted === "lost") return Effect.fail(new ClaimLost({ id, queue: this.#parts.queue }))
+      return slot.settled === undefined ? Effect.void : Effect.fail(new AlreadySettled({ id, how: slot.settled }))
+    })
+  }
+  settle(outcome: Outcome): Effect.Effect<void, ClaimLost | AlreadySettled | QueueError> {
+    const slot = this.#slot
+    const { enqueueSettle, queue } = this.#parts
+    return Effect.flatMap(this.#first, () => {
+      const done = Deferred.makeUnsafe<"settled" | "lost">()
+      enqueueSettle(slot, outcome, done)
+      return Effect.flatMap(Deferred.await(done), (end) =>
+        end === "lost" ? Effect.fail(new ClaimLost({ id: slot.claimed.message.id, queue })) : Effect.void
+      )
+    })
+  }
+  get extend(): Effect.Effect<void, ClaimLost | QueueError> {
+    const slot = this.#slot
+    const { consumer, loseClaim, queue, undecided } = this.#parts
+    const { message, token } = slot.claimed
+    return Effect.flatMap(
+      Effect.suspend(() => consumer.extend([token])),
+      ([state]) =>
+        state === "lost"
+          ? Effect.andThen(
+              undecided(slot) ? loseClaim(slot) : Effect.void,
+              Effect.fail(new ClaimLost({ id: message.id, queue }))
+            )
+          : Effect.void
+    )
+  }
+  get joinCommit(): Effect.Effect<() => (held: boolean | undefined) => void, ClaimLost | AlreadySettled> {
+    const slot = this.#slot
+    const { finish, wake } = this.#parts
+    return Effect.as(this.#first, () => {
+      slot.joined = true
+      return (committed: boolean | undefined) => {
+        if (committed === false) slot.joined = false
+        if (committed !== true) return
+        slot.settled = "ack"
+        slot.committed = true
+        slot.end.openUnsafe()
+        finish(slot)
+        wake.openUnsafe()
+      }
+    })
+  }
+  get settled(): Effect.Effect<void> {
+    return this.#slot.end.await
+  }
 }
 
 /** Runs until the scope closes. */
@@ -181,58 +256,30 @@ export const runEngine = (
       }
     }
 
-    const control = (slot: Slot): Control => {
-      const { id } = slot.claimed.message
-      const first = Effect.suspend((): Effect.Effect<void, ClaimLost | AlreadySettled> => {
-        if (slot.interrupted === "lost") return Effect.fail(new ClaimLost({ id, queue }))
-        return slot.settled === undefined ? Effect.void : Effect.fail(new AlreadySettled({ id, how: slot.settled }))
-      })
-      return {
-        settle: (outcome) =>
-          Effect.gen(function* () {
-            yield* first
-            const done = Deferred.makeUnsafe<"settled" | "lost">()
-            enqueueSettle(slot, outcome, done)
-            if ((yield* Deferred.await(done)) === "lost") return yield* new ClaimLost({ id, queue })
-          }),
-        extend: Effect.flatMap(consumer.extend([slot.claimed.token]), ([state]) =>
-          state === "lost"
-            ? Effect.andThen(undecided(slot) ? loseClaim(slot) : Effect.void, Effect.fail(new ClaimLost({ id, queue })))
-            : Effect.void
-        ),
-        joinCommit: Effect.as(first, () => {
-          slot.joined = true
-          return (committed) => {
-            if (committed === false) slot.joined = false
-            if (committed !== true) return
-            slot.settled = "ack"
-            slot.committed = true
-            slot.end.openUnsafe()
-            finish(slot)
-            wake.openUnsafe()
-          }
-        }),
-        settled: slot.end.await
-      }
-    }
+    const parts: ControlParts = { queue, consumer, enqueueSettle, loseClaim, undecided, finish, wake }
 
     /** One delivery, from the start of its handler until its end is decided. */
     const deliver = (slot: Slot): Effect.Effect<void> =>
       Effect.uninterruptibleMask((restore) =>
-        Effect.gen(function* () {
-          const start = yield* Clock.currentTimeMillis
-          const { message } = slot.claimed
+        Effect.withFiber((fiber) => {
+          const clock = Context.get(fiber.context, Clock.Clock)
+          const start = clock.currentTimeMillisUnsafe()
+          const { deliveryCount, message } = slot.claimed
           const waited = Math.max(0, start - (message.notBefore ?? message.enqueuedAt))
-          yield* env.metrics.delivered(slot.claimed.deliveryCount === 1 ? waited : undefined)
-          const exit = yield* Effect.exit(restore(handler.run(slot.claimed, control(slot))))
-          yield* env.metrics.handled((yield* Clock.currentTimeMillis) - start)
-          if (slot.committed) yield* env.metrics.settled("ack")
-          if (slot.settled !== undefined) return
-          const outcome: Outcome =
-            slot.interrupted === "drain" && Exit.isFailure(exit)
-              ? { _tag: "release", delay: 0 }
-              : yield* handler.decide(slot.claimed, exit)
-          if (slot.settled === undefined) enqueueSettle(slot, outcome, undefined)
+          env.metrics.delivered(fiber.context, deliveryCount === 1 ? waited : undefined)
+          const decided = (outcome: Outcome) => {
+            if (slot.settled === undefined) enqueueSettle(slot, outcome, undefined)
+          }
+          return Effect.flatMap(
+            Effect.exit(restore(handler.run(slot.claimed, new SlotControl(slot, parts)))),
+            (exit) => {
+              env.metrics.handled(fiber.context, clock.currentTimeMillisUnsafe() - start)
+              if (slot.settled !== undefined) return slot.committed ? env.metrics.settled("ack", 1) : Effect.void
+              return slot.interrupted === "drain" && Exit.isFailure(exit)
+                ? Effect.sync(() => decided({ _tag: "release", delay: 0 }))
+                : Effect.map(handler.decide(slot.claimed, exit), decided)
+            }
+          )
         }).pipe(
           Effect.ensuring(
             Effect.sync(() => {
@@ -323,13 +370,6 @@ export const runEngine = (
       }
     })
 
-    const settled = (one: Pending, result: "settled" | "lost"): Effect.Effect<void> => {
-      if (one.done !== undefined) Deferred.doneUnsafe(one.done, Exit.succeed(result))
-      if (result === "lost") return loseClaim(one.slot)
-      finish(one.slot)
-      return env.metrics.settled(one.settlement.outcome._tag)
-    }
-
     const request = (): ClaimRequest => {
       if (stopping || !env.gate.open) return { max: 0, start: 0 }
       const start = Math.max(0, options.concurrency - running - backlog.length)
@@ -360,7 +400,19 @@ export const runEngine = (
           ),
           () => Effect.sync(() => pending.unshift(...batch))
         )
-        for (const [i, one] of batch.entries()) yield* settled(one, answer.results[i] ?? "lost")
+        const ends = new Map<string, number>()
+        for (const [i, one] of batch.entries()) {
+          const result = answer.results[i] ?? "lost"
+          if (one.done !== undefined) Deferred.doneUnsafe(one.done, Exit.succeed(result))
+          if (result === "lost") {
+            yield* loseClaim(one.slot)
+            continue
+          }
+          finish(one.slot)
+          const how = one.settlement.outcome._tag
+          ends.set(how, (ends.get(how) ?? 0) + 1)
+        }
+        for (const [how, n] of ends) yield* env.metrics.settled(how, n)
         yield* dispatch(answer.claimed, next.start)
         return answer.claimed.length > 0 || pending.length > 0
       }

@@ -149,7 +149,8 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
               )
           })
     const meterAccepted = (batch: ReadonlyArray<Publication>, published: ReadonlyArray<Published>) => {
-      if (batch.length === 1) return published[0]!.duplicate ? Effect.void : metricsOf(batch[0]!.message.queue).enqueued(1)
+      if (batch.length === 1)
+        return published[0]!.duplicate ? Effect.void : metricsOf(batch[0]!.message.queue).enqueued(1)
       const accepted = new Map<string, number>()
       for (const [i, one] of published.entries()) {
         const { queue } = batch[i]!.message
@@ -164,10 +165,9 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
       }
       if (batch.length === 0) return Effect.succeed([])
       // A sent message is not abandoned half-way: an interruption waits for the outcome.
-      return Effect.uninterruptible(Effect.tap(sent(batch), (published) => meterAccepted(batch, published))) as Effect.Effect<
-        ReadonlyArray<Enqueued & { readonly id: MessageId }>,
-        QueueError
-      >
+      return Effect.uninterruptible(
+        Effect.tap(sent(batch), (published) => meterAccepted(batch, published))
+      ) as Effect.Effect<ReadonlyArray<Enqueued & { readonly id: MessageId }>, QueueError>
     }
 
     return {

@@ -140,28 +140,31 @@ export const engineHandler = (spec: WorkerSpec, service: Service, context: Conte
       const handler = spec.handlerOf(message.name)!
       const codec = spec.codecs.get(message.name)!
       const timeout = message.timeout ?? (spec.timesItself === true ? undefined : options.timeout)
-      const program = Effect.gen(function* () {
-        const payload = yield* Effect.mapError(
+      const program = Effect.flatMap(
+        Effect.mapError(
           codec.decode(message.payload),
           (detail) => new Undeliverable(options.onInvalid ?? "deadLetter", `the payload does not decode: ${detail}`)
-        )
-        const delivery = deliveryOf(claimed, payload, control, policy)
-        const run = Effect.suspend(() => handler(payload, delivery, control)).pipe(
-          Effect.provideService(CurrentDelivery, delivery),
-          Effect.scoped
-        )
-        const result: unknown = yield* within(run, timeout)
-        if (codec.encodeSuccess === undefined) return undefined
-        return yield* Effect.mapError(
-          codec.encodeSuccess(result),
-          (detail) => new RunFailure(`the result does not fit the success schema: ${detail}`)
-        )
-      })
+        ),
+        (payload) => {
+          const delivery = new HandedDelivery(claimed, payload, control, policy)
+          const run = Effect.scoped(Effect.suspend(() => handler(payload, delivery, control)))
+          const result = Effect.provideService(within(run, timeout), CurrentDelivery, delivery)
+          const { encodeSuccess } = codec
+          return encodeSuccess === undefined
+            ? Effect.asVoid(result)
+            : Effect.flatMap(result, (value) =>
+                Effect.mapError(
+                  encodeSuccess(value),
+                  (detail) => new RunFailure(`the result does not fit the success schema: ${detail}`)
+                )
+              )
+        }
+      )
       return Effect.provideContext(processSpan(service, claimed, program), context)
     },
-    decide: (claimed, exit) =>
-      Effect.gen(function* () {
-        if (Exit.isSuccess(exit)) return { _tag: "ack", result: exit.value as string | undefined } as const
+    decide: (claimed, exit) => {
+      if (Exit.isSuccess(exit)) return Effect.succeed({ _tag: "ack", result: exit.value as string | undefined })
+      return Effect.gen(function* () {
         const failure = Cause.squash(exit.cause)
         if (failure instanceof Undeliverable) {
           if (failure.how === "discard") return { _tag: "discard" } as const
@@ -189,6 +192,7 @@ export const engineHandler = (spec: WorkerSpec, service: Service, context: Conte
           )
         )
       )
+    }
   }
 }
 
@@ -261,42 +265,81 @@ const describeRun = (cause: Cause.Cause<unknown>): string => {
 const millisOf = (delay: Duration.Input | undefined): number | undefined =>
   delay === undefined ? undefined : delayMillis(delay)
 
-export const deliveryOf = (
-  claimed: Claimed,
-  payload: unknown,
-  control: Control,
-  policy: RetryPolicy
-): Delivery<unknown> => {
-  const { message, token } = claimed
-  const settle = (outcome: Effect.Effect<Outcome>): Effect.Effect<void, SettleError> =>
-    Effect.flatMap(outcome, control.settle)
-  return {
-    id: message.id as MessageId,
-    queue: message.queue,
-    name: message.name,
-    payload,
-    attempt: claimed.attempt,
-    deliveryCount: claimed.deliveryCount,
-    enqueuedAt: message.enqueuedAt,
-    headers: message.headers,
-    meta: message.meta,
-    group: Option.fromUndefinedOr(message.group),
-    priority: message.priority,
-    ack: new Op<void, SettleError, never, never, any>(
+/** Made for every delivery; what few handlers ask for is made when asked. */
+export class HandedDelivery implements Delivery<unknown> {
+  readonly payload: unknown
+  readonly #claimed: Claimed
+  readonly #control: Control
+  readonly #policy: RetryPolicy
+  constructor(claimed: Claimed, payload: unknown, control: Control, policy: RetryPolicy) {
+    this.payload = payload
+    this.#claimed = claimed
+    this.#control = control
+    this.#policy = policy
+  }
+  get id(): MessageId {
+    return this.#claimed.message.id as MessageId
+  }
+  get queue(): string {
+    return this.#claimed.message.queue
+  }
+  get name(): string {
+    return this.#claimed.message.name
+  }
+  get attempt(): number {
+    return this.#claimed.attempt
+  }
+  get deliveryCount(): number {
+    return this.#claimed.deliveryCount
+  }
+  get enqueuedAt(): number {
+    return this.#claimed.message.enqueuedAt
+  }
+  get headers(): Readonly<Record<string, string>> {
+    return this.#claimed.message.headers
+  }
+  get meta(): Readonly<Record<string, string>> {
+    return this.#claimed.message.meta
+  }
+  get group(): Option.Option<string> {
+    return Option.fromUndefinedOr(this.#claimed.message.group)
+  }
+  get priority(): number {
+    return this.#claimed.message.priority
+  }
+  get ack(): Delivery<unknown>["ack"] {
+    const { message, token } = this.#claimed
+    return new Op<void, SettleError, never, never, any>(
       Kv,
       Effect.map(
-        control.joinCommit,
+        this.#control.joinCommit,
         (join) => [{ _tag: "Ack", queue: message.queue, id: message.id, token, join }] as const
       ),
-      settle(Effect.succeed({ _tag: "ack" }))
-    ),
-    retry: (options) => settle(retryOrBury(policy, claimed, millisOf(options?.delay), "retried by hand")),
-    deadLetter: (reason) => settle(Effect.succeed({ _tag: "deadLetter", reason, error: undefined })),
-    discard: settle(Effect.succeed({ _tag: "discard" })),
-    release: (options) => settle(Effect.succeed({ _tag: "release", delay: millisOf(options?.delay) ?? 0 })),
-    extend: control.extend
+      this.#settle(Effect.succeed({ _tag: "ack" }))
+    )
+  }
+  get retry(): Delivery<unknown>["retry"] {
+    return (options) =>
+      this.#settle(retryOrBury(this.#policy, this.#claimed, millisOf(options?.delay), "retried by hand"))
+  }
+  get deadLetter(): Delivery<unknown>["deadLetter"] {
+    return (reason) => this.#settle(Effect.succeed({ _tag: "deadLetter", reason, error: undefined }))
+  }
+  get discard(): Delivery<unknown>["discard"] {
+    return this.#settle(Effect.succeed({ _tag: "discard" }))
+  }
+  get release(): Delivery<unknown>["release"] {
+    return (options) => this.#settle(Effect.succeed({ _tag: "release", delay: millisOf(options?.delay) ?? 0 }))
+  }
+  get extend(): Delivery<unknown>["extend"] {
+    return this.#control.extend
+  }
+  #settle(outcome: Effect.Effect<Outcome>): Effect.Effect<void, SettleError> {
+    return Effect.flatMap(outcome, (one) => this.#control.settle(one))
   }
 }
+
+const consumerKind = { kind: "consumer" } as const
 
 /** Continues the producer's trace, or links to it when the message waited long. */
 const processSpan = <A, E, R>(
@@ -321,7 +364,7 @@ const processSpan = <A, E, R>(
     const links = Option.toArray(producer)
     return service.spanned(name, attributes, effect, { kind: "consumer", root: true, links })
   }
-  return withExtracted(message.headers)(service.spanned(name, attributes, effect, { kind: "consumer" }))
+  return withExtracted(message.headers, producer)(service.spanned(name, attributes, effect, consumerKind))
 }
 
 /** Starts a worker in the scope. */
