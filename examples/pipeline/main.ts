@@ -20,9 +20,7 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
-// The line that names a backend. Installed, a program writes: import * as Backend from "effect-seams/layers/sqlite"
-import * as Backend from "../../src/layers/sqlite/index.ts"
-import * as Cron from "../../src/Cron.ts"
+import { backend, placeOf } from "./backend.ts"
 import { Files } from "./model.ts"
 import { type Options, parseOptions, Unusable, usage } from "./options.ts"
 import { Progress } from "./progress.ts"
@@ -96,12 +94,11 @@ const program = (options: Options) =>
   Effect.gen(function* () {
     const data = yield* openData(options.data)
     const folder = yield* openFolder(options.folder, data)
-    // The job only looks, what it finds is in the store: a scheduler of this process will do.
-    const backend = Layer.merge(Backend.layer({ filename: data }), Cron.layerProcess)
+    const kept = yield* placeOf(data)
     yield* run(options, folder).pipe(
       // Also after Ctrl-C, when the workers have drained.
-      Effect.ensuring(Effect.ignore(report(folder.root, data), { log: "Warn" })),
-      Effect.provide(Layer.mergeAll(backend, Progress.layer))
+      Effect.ensuring(Effect.ignore(report(folder.root, kept), { log: "Warn" })),
+      Effect.provide(Layer.mergeAll(backend(data), Progress.layer))
     )
   }).pipe(
     Effect.provide(

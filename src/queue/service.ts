@@ -221,7 +221,11 @@ const checkPublication = (capabilities: Capabilities, publication: Publication):
   if (!capabilities.groups && message.group !== undefined) return unsupported("A group", others)
   if (!capabilities.ttl && (publication.ttl !== undefined || message.expiresAt !== undefined))
     return unsupported("A time to live", others)
-  let size = utf8Length(message.payload)
+  // A character takes three bytes at most: what is far below the limit needs no count.
+  let size = message.payload.length * 3
+  for (const key of Object.keys(message.headers)) size += (key.length + message.headers[key]!.length) * 3
+  if (size <= capabilities.maxMessage) return undefined
+  size = utf8Length(message.payload)
   for (const [key, value] of Object.entries(message.headers)) size += utf8Length(key) + utf8Length(value)
   return size > capabilities.maxMessage
     ? new QueueError({ reason: new TooLarge({ queue: message.queue, actual: size, limit: capabilities.maxMessage }) })

@@ -39,6 +39,8 @@ export interface Child {
 export interface ProcessOptions {
   readonly uid?: number | undefined
   readonly cwd?: string | undefined
+  /** Beside the variables of this process. */
+  readonly env?: Readonly<Record<string, string>> | undefined
   readonly flags?: ReadonlyArray<string> | undefined
 }
 
@@ -56,7 +58,7 @@ export const startProcess = (
       const child = spawn(file, [...flags, ...(options?.flags ?? []), target, ...args], {
         cwd: options?.cwd ?? root,
         stdio: ["pipe", "pipe", "pipe"],
-        env: { ...process.env, DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" },
+        env: { ...process.env, DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1", ...options?.env },
         ...(options?.uid === undefined ? undefined : { uid: options.uid })
       })
       const lines: Array<string> = []

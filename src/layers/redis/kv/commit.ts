@@ -95,9 +95,8 @@ export const makeScriptedCommit = (connection: ConnectionService, keys: KvKeys, 
         if (mutation._tag === "Enqueue")
           args.push("enq", first, "", "", "", ...publicationArguments(mutation.publication))
         else {
-          const token = parseToken(mutation.token)
-          if (token === undefined) return Effect.succeed(lostAt(mutation))
-          args.push("ack", first, "", "", "", token.seq, token.claim, mutation.id, "a", "", "")
+          if (parseToken(mutation.token) === undefined) return Effect.succeed(lostAt(mutation))
+          args.push("ack", first, "", "", "", `a${mutation.token}`, mutation.id)
         }
       }
       if (joined) args.push(uncounted)

@@ -169,12 +169,13 @@ ${commitLua(
     if op == 'ack' then
       local q = queueAt(tonumber(index))
       local t = clock()
-      local claim = index .. ':' .. ARGV[at] .. ':' .. ARGV[at + 1]
+      local seq, name = string.sub(ARGV[at], 2, 17), string.sub(ARGV[at], 19)
+      local claim = index .. ':' .. seq .. ':' .. name
       -- A second ack of one claim in this commit finds nothing to hold.
-      if acked[claim] or not holding(q, t, ARGV[at], ARGV[at + 1], ARGV[at + 2]) then return { 'L', m } end
+      if acked[claim] or not holding(q, t, seq, name, ARGV[at + 1]) then return { 'L', m } end
       acked[claim] = true
     end
-    at = at + (op == 'enq' and 7 or 6)
+    at = at + (op == 'enq' and 3 or 2)
   else
     ${keyStep}
   end`,
@@ -184,6 +185,7 @@ for i = 1, #steps do
   local q = queueAt(step.first)
   q.uncounted = ARGV[#ARGV] == '1'
   local t = clock()
+  q.behind = true
   if step.op == 'enq' then publish(q, t, step.at, 1) else settle(q, t, step.at, 1) end
   finish(q, t, false)
   expired[i] = q.expired

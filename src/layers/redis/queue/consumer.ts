@@ -35,20 +35,19 @@ interface Step {
 const failure = (error: string | undefined): string => (error === undefined ? "" : `e${error}`)
 
 const settlementArguments = ({ id, outcome, token }: Settlement): ReadonlyArray<Arg> => {
-  const parsed = parseToken(token)
   // A token that is none of ours is answered like a lost claim.
-  const { claim, seq } = parsed ?? { claim: "", seq: "0" }
+  const claim = parseToken(token) === undefined ? `${"0".repeat(16)}.` : token
   switch (outcome._tag) {
     case "ack":
-      return [seq, claim, id, "a", "", ""]
+      return [`a${claim}`, id]
     case "discard":
-      return [seq, claim, id, "x", "", ""]
+      return [`x${claim}`, id]
     case "retry":
-      return [seq, claim, id, "r", Math.ceil(outcome.delay), failure(outcome.error)]
+      return [`r${claim}`, id, Math.ceil(outcome.delay), failure(outcome.error)]
     case "release":
-      return [seq, claim, id, "l", Math.ceil(outcome.delay), ""]
+      return [`l${claim}`, id, Math.ceil(outcome.delay), ""]
     case "deadLetter":
-      return [seq, claim, id, "d", outcome.reason, failure(outcome.error)]
+      return [`d${claim}`, id, outcome.reason, failure(outcome.error)]
   }
 }
 

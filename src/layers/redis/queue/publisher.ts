@@ -18,6 +18,7 @@ import { publishScript } from "./scripts.ts"
 /** A call of the script holds the server; beyond these a further one is made. */
 const mostMessages = 1_000
 const mostCharacters = 1_048_576
+const early = 64
 
 interface Waiting {
   readonly batch: ReadonlyArray<Publication>
@@ -118,6 +119,11 @@ const publisherIn = (connection: ConnectionService, fork: (effect: Effect.Effect
   const gathered = (batch: ReadonlyArray<Publication>): Effect.Effect<ReadonlyArray<Published>, QueueError> =>
     Effect.callback((resume) => {
       waiting.push({ batch, resume })
+      // So that the server works while the rest of a large turn is still being encoded.
+      if (waiting.length >= early) {
+        flush()
+        return
+      }
       if (scheduled) return
       scheduled = true
       queueMicrotask(flush)

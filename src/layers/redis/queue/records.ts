@@ -44,26 +44,29 @@ const moment = (relative: number | undefined, absolute: number | undefined): str
 
 const whole = (millis: number): number => Math.min(Math.ceil(millis), Number.MAX_SAFE_INTEGER)
 
-/** The seven arguments of a message for `publish`. */
-export const publicationArguments = ({ delay, message, requeued, ttl }: Publication): ReadonlyArray<string> => {
+/** The three arguments of a message for `publish`. */
+export const publicationArguments = (publication: Publication): readonly [string, string, string] => {
+  const { message } = publication
   const { dedupe, group, id, name, payload } = message
   const key = dedupe === undefined ? "" : JSON.stringify(dedupe)
   const head = headOf(message)
   const rank = rankOf(message.priority)
   const lengths = `${rank}|${size(id)}|${group === undefined ? "" : size(group)}|${size(name)}|${size(key)}|${size(head)}|`
-  return [
-    lengths + id + (group ?? "") + name + key + head + payload,
-    id,
-    moment(delay, message.notBefore),
-    moment(ttl, message.expiresAt),
-    rank,
-    group === undefined ? "0" : "1",
+  return [lengths + id + (group ?? "") + name + key + head + payload, id, optionsOf(publication, rank)]
+}
+
+const optionsOf = ({ delay, message, requeued, ttl }: Publication, rank: string): string => {
+  const due = moment(delay, message.notBefore)
+  const expiry = moment(ttl, message.expiresAt)
+  const { dedupe, group } = message
+  const mark =
     requeued === true
       ? "R"
       : dedupe === undefined
         ? ""
         : `${dedupe.onDuplicate === "replace" ? "r" : "k"}${whole(dedupe.window)}|${dedupe.key}`
-  ]
+  if (due === "" && expiry === "" && rank === "0" && group === undefined && mark === "") return ""
+  return `${due}|${expiry}|${rank}|${group === undefined ? "0" : "1"}|${mark}`
 }
 
 const bar = 0x7c
@@ -137,8 +140,9 @@ export const envelopeOf = (queue: string, body: Buffer, from = 0): Envelope => {
 }
 
 export const claimedOf = (queue: string, seq: string, claim: string, body: Buffer, state: Buffer): Claimed => {
-  const { values } = fields(state, 0, 6)
-  const [, , deliveries, retries, lostStarted, lostUnstarted] = values.map(Number) as [
+  const { values } = fields(state, 0, 7)
+  const [, , , deliveries, retries, lostStarted, lostUnstarted] = values.map(Number) as [
+    number,
     number,
     number,
     number,

@@ -34,7 +34,7 @@ for i = 1, tonumber(ARGV[2]) do
   q.uncounted = ARGV[1] == '1'
   local count = tonumber(ARGV[at])
   local accepted = publish(q, now, at + 1, count)
-  at = at + 1 + count * 7
+  at = at + 1 + count * 3
   finish(q, now, false)
   answers[i] = { q.expired, accepted }
 end
@@ -66,7 +66,7 @@ if tonumber(ARGV[6]) > 0 then
     local till = now + tonumber(ARGV[9])
     local soon = more and now or nextTime(q)
     if soon then wait = text(math.max(0, soon - now)) end
-    if redis.call('HGET', q.o, 'paused') == '1' then wait = '' end
+    if metaOf(q).paused then wait = '' end
     redis.call('ZADD', q.w, text(math.min(soon or till, till)), ARGV[8])
   end
 end
@@ -105,6 +105,7 @@ q.uncounted = ARGV[1] == '1'
 local now = clock()
 if (redis.call('HGET', q.o, 'paused') or '0') ~= ARGV[2] then
   redis.call('HSET', q.o, 'paused', ARGV[2])
+  q.meta = nil
   q.changed = true
 end
 finish(q, now, false)
@@ -172,7 +173,8 @@ end
 return {
   more and 1 or 0, q.expired, redis.call('ZCARD', q.r) + redis.call('ZCARD', q.b), redis.call('ZCARD', q.d),
   redis.call('ZCARD', q.c), redis.call('ZCARD', q.D), oldest and math.max(0, now - oldest) or 0,
-  redis.call('HGET', q.o, 'paused') == '1' and 1 or 0, redis.call('HGET', q.o, 'version') or '0',
+  metaOf(q).paused and 1 or 0,
+  text((redis.call('HGET', q.o, 'version') or 0) + (redis.call('HGET', q.o, 'seq') or 0)),
   change and text(math.max(0, change - now)) or ''
 }
 `

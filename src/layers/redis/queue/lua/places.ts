@@ -158,6 +158,7 @@ local function tend(q, now)
     local lost = loseClaims(q, now)
     local due = becomeDue(q, now)
     local over = dropExpired(q, now)
+    q.behind = lost
     if not (lost or due or over) then return false end
   end
   return true

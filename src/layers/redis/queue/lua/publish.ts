@@ -1,11 +1,11 @@
 /** Lua of the queue scripts: accepting messages. */
 
 /**
- * `publish(q, now, at, count)` reads `count` messages from ARGV, seven arguments each:
+ * `publish(q, now, at, count)` reads `count` messages from ARGV, three arguments each:
  *
- * 1. the body from its rank on, 2. id, 3. due: `""` now, `+ms` after acceptance, `@ms` at a time, 4. expiry in the same form,
- * 5. rank, 6. `1` for a message with a group, 7. `""`, `R` for a dead letter that comes back, or the dedupe key as `k` (keep) or
- * `r` (replace), window, `|`, key.
+ * 1. the body from its rank on, 2. id, 3. `""` for a message without options, else due, expiry, rank, `1` for one with a group, each
+ * behind a bar, and `R` for a dead letter that comes back or the dedupe key as `k` (keep) or `r` (replace), window, `|`, key. Due is `""` for
+ * now, `+ms` after acceptance or `@ms` at a time; so is expiry.
  *
  * It answers one text each: `""` for accepted, else the id that is there already. O(log n) per message.
  */
@@ -14,8 +14,7 @@ local idWindow = 300000
 
 -- Which of the two id tables is written; the other one is dropped when the window has passed.
 local function idTables(q, now)
-  local meta = redis.call('HMGET', q.o, 'table', 'since')
-  local which, since = meta[1] or 'a', tonumber(meta[2] or '0')
+  local which, since = metaOf(q).which, metaOf(q).since
   if now - since >= idWindow or now < since - day then
     which = which == 'a' and 'b' or 'a'
     redis.call('UNLINK', which == 'a' and q.ia or q.ib)
@@ -95,22 +94,34 @@ end
 
 local function publish(q, now, at, count)
   local ids = {}
-  for i = 1, count do ids[i] = ARGV[at + (i - 1) * 7 + 1] end
+  for i = 1, count do ids[i] = ARGV[at + (i - 1) * 3 + 1] end
   local written, former = idTables(q, now)
   local known, earlier = manyGet(written, ids), manyGet(former, ids)
   local seq = redis.call('HINCRBY', q.o, 'seq', count) - count
+  -- The version of the counts is both together.
+  q.counted = true
   local answers, seen, marks, bodies, ready, delayed = {}, {}, {}, {}, {}, {}
-  forgetKeys(q, now, count * 2 + 8)
+  local function remembered(mark) return mark and tonumber(mark) + idWindow > now end
+  local plain = timesOf('', '', now)
+  local nowText, forgotten = text(now), false
   for i = 1, count do
-    local rest, id, dueSpec, expirySpec, rank, grouped, dedupe = unpack(ARGV, at + (i - 1) * 7, at + (i - 1) * 7 + 6)
-    local function remembered(mark) return mark and tonumber(mark) + idWindow > now end
+    local first = at + (i - 1) * 3
+    local rest, id, options = ARGV[first], ARGV[first + 1], ARGV[first + 2]
+    local times, rank, grouped, dedupe = plain, '0', '0', ''
+    if options ~= '' then
+      local due, expiry, dedupeAt
+      due, expiry, rank, grouped, dedupeAt = string.match(options, '^([^|]*)|([^|]*)|([^|]*)|([01])|()')
+      dedupe = string.sub(options, dedupeAt)
+      times = timesOf(due, expiry, now)
+    end
     answers[i] = ''
     local requeued = dedupe == 'R'
     local fresh = requeued or not (seen[id] or remembered(known[i]) or remembered(earlier[i]))
     if not fresh then answers[i] = id end
-    local times = timesOf(dueSpec, expirySpec, now)
     local number = pad(seq + i)
     if fresh and not requeued and dedupe ~= '' then
+      if not forgotten then forgetKeys(q, now, count * 2 + 8) end
+      forgotten = true
       local mode, window, key = string.match(dedupe, '^(.)(%d+)|()')
       key = string.sub(dedupe, key)
       -- An earlier message of this batch may hold the key.
@@ -132,7 +143,7 @@ local function publish(q, now, at, count)
       if not requeued then
         seen[id] = true
         marks[#marks + 1] = id
-        marks[#marks + 1] = text(now)
+        marks[#marks + 1] = nowText
       end
       local body = bodyOf(now, times, rest)
       if grouped == '1' or times.expires ~= '' then

@@ -2,7 +2,7 @@
 
 /**
  * `q` names the keys of one queue by the letters of the README; `first` is the index of the first of them in KEYS. `expired` counts
- * what was dropped at its time to live, `changed` says that a count changed.
+ * what was dropped at its time to live, `changed` says that a count changed, `counted` that the sequence shows it already.
  */
 export const records = `
 local day = 86400000
@@ -13,10 +13,22 @@ local function clock()
 end
 
 local function queueAt(first)
-  local q = { expired = 0, changed = false, waking = 0 }
-  local names = { 'o', 'r', 'd', 'c', 'x', 'm', 't', 'l', 'b', 'h', 'ia', 'ib', 'k', 'kx', 'e', 'D', 'db', 'di', 'w' }
-  for i = 1, #names do q[names[i]] = KEYS[first + i - 1] end
-  return q
+  local K = KEYS
+  return {
+    expired = 0, changed = false, counted = false, o = K[first], r = K[first + 1], d = K[first + 2], c = K[first + 3],
+    x = K[first + 4], m = K[first + 5], t = K[first + 6], l = K[first + 7], b = K[first + 8], h = K[first + 9],
+    ia = K[first + 10], ib = K[first + 11], k = K[first + 12], kx = K[first + 13], e = K[first + 14], D = K[first + 15],
+    db = K[first + 16], di = K[first + 17], w = K[first + 18]
+  }
+end
+
+-- What the queue is told of itself, read once a call.
+local function metaOf(q)
+  if not q.meta then
+    local found = redis.call('HMGET', q.o, 'paused', 'watch', 'table', 'since')
+    q.meta = { paused = found[1] == '1', watch = tonumber(found[2] or '0'), which = found[3] or 'a', since = tonumber(found[4] or '0') }
+  end
+  return q.meta
 end
 
 -- A variadic command over a long list, in calls that fit Lua's stack. The list has pairs or single members.
@@ -54,12 +66,12 @@ local function readBody(body)
   }
 end
 
--- State: claim|started|deliveries|retries|lostStarted|lostUnstarted|due|held|grouped|expires|rank|id. A message that was never
+-- State: claim|grouped|started|deliveries|retries|lostStarted|lostUnstarted|due|held|expires|rank|id. A message that was never
 -- claimed has none: all its counts are 0, and the rest stands in its body.
-local statePattern = '^([^|]*)|(%d)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d)|(%d)|(%d*)|([^|]*)|()'
+local statePattern = '^([^|]*)|(%d)|(%d)|(%d+)|(%d+)|(%d+)|(%d+)|(%d+)|(%d)|(%d*)|([^|]*)|()'
 
 local function readState(state)
-  local claim, started, deliveries, retries, lostStarted, lostUnstarted, due, held, grouped, expires, rank, at =
+  local claim, grouped, started, deliveries, retries, lostStarted, lostUnstarted, due, held, expires, rank, at =
     string.match(state, statePattern)
   return {
     claim = claim, started = started, deliveries = tonumber(deliveries), retries = tonumber(retries),
@@ -77,7 +89,7 @@ end
 
 local function writeState(s)
   return table.concat({
-    s.claim, s.started, s.deliveries, s.retries, s.lostStarted, s.lostUnstarted, text(s.due), s.held, s.grouped, s.expires,
+    s.claim, s.grouped, s.started, s.deliveries, s.retries, s.lostStarted, s.lostUnstarted, text(s.due), s.held, s.expires,
     s.rank, s.id
   }, '|')
 end

@@ -37,9 +37,8 @@ end
 -- The end of every script. \`claimed\`: the caller just took messages, so of many ready ones it wakes one and that one the next.
 local function finish(q, now, claimed)
   if q.changed then
-    local watch = redis.call('HGET', q.o, 'watch')
-    redis.call('HINCRBY', q.o, 'version', 1)
-    if watch and tonumber(watch) > now then redis.call('PUBLISH', q.o, '') end
+    if not q.counted then redis.call('HINCRBY', q.o, 'version', 1) end
+    if metaOf(q).watch > now then redis.call('PUBLISH', q.o, '') end
   end
   local first = redis.call('ZRANGE', q.w, 0, 0, 'WITHSCORES')[2]
   if not first then return end
@@ -48,7 +47,7 @@ local function finish(q, now, claimed)
     first = redis.call('ZRANGE', q.w, 0, 0, 'WITHSCORES')[2]
     if not first then return end
   end
-  if redis.call('HGET', q.o, 'paused') == '1' then return end
+  if metaOf(q).paused then return end
   local ready = redis.call('ZCARD', q.r)
   if ready > 0 then
     wake(q, claimed and 1 or math.min(ready, 8))

@@ -1,0 +1,4 @@
+import { cronRedisSuites } from "./cronRedis.ts"
+import { standalone } from "./redisBackends.ts"
+
+cronRedisSuites("a Redis server", standalone())

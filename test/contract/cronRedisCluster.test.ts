@@ -1,0 +1,4 @@
+import { cronRedisSuites } from "./cronRedis.ts"
+import { cluster } from "./redisBackends.ts"
+
+cronRedisSuites("a Redis Cluster", cluster())
