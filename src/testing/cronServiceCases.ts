@@ -274,8 +274,13 @@ export const serviceCases = (test: Cases, options: CronSuiteOptions<never>): voi
     test("is answered with Skipped when the overlap policy refuses", (c) =>
       Effect.gen(function* () {
         const gate = yield* Deferred.make<void>()
-        yield* c.cron.scheduleScoped(Cron.job(c.id(), { schedule: "@yearly" }, () => Deferred.await(gate)))
+        const started = yield* Deferred.make<void>()
+        const job = Cron.job(c.id(), { schedule: "@yearly" }, () =>
+          Effect.andThen(Deferred.succeed(started, undefined), Deferred.await(gate))
+        )
+        yield* c.cron.scheduleScoped(job)
         const first = yield* Effect.forkChild(c.cron.trigger(c.id()), { startImmediately: true })
+        yield* Deferred.await(started)
         const record = yield* c.cron.trigger(c.id())
         assert.deepStrictEqual([record.outcome, record.reason, record.attempt], ["Skipped", "overlap", 0])
         yield* Deferred.succeed(gate, undefined)
