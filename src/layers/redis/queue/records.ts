@@ -1,39 +1,7 @@
 /** The body and the state of a message as the scripts keep them, to and from the message record. See `lua/records.ts`. */
 import type { Envelope, Publication } from "../../../internal/envelope.ts"
+import { encodeRest, type Rest, restFields } from "../../../internal/envelopeRest.ts"
 import type { Claimed, DeadMessage } from "../../../queue/driver.ts"
-
-/** What has no field of its own in a body: rare, and never asked for by a script. */
-interface Head {
-  readonly v?: number
-  readonly schemaVersion?: number | undefined
-  readonly timeout?: number | undefined
-  readonly headers?: Readonly<Record<string, string>> | undefined
-  readonly meta?: Readonly<Record<string, string>> | undefined
-  readonly origin?: string | undefined
-  readonly extra?: Readonly<Record<string, unknown>> | undefined
-}
-
-const isEmpty = (record: Readonly<Record<string, string>>): boolean => {
-  for (const _ in record) return false
-  return true
-}
-
-const headOf = (message: Envelope): string => {
-  const { extra, headers, meta, origin, schemaVersion, timeout, v } = message
-  const plain =
-    v === 1 && schemaVersion === undefined && timeout === undefined && origin === undefined && extra === undefined
-  if (plain && isEmpty(headers) && isEmpty(meta)) return ""
-  const head: Head = {
-    ...(v === 1 ? undefined : { v }),
-    schemaVersion,
-    timeout,
-    headers: isEmpty(headers) ? undefined : headers,
-    meta: isEmpty(meta) ? undefined : meta,
-    origin,
-    extra
-  }
-  return JSON.stringify(head)
-}
 
 const size = (text: string): number => Buffer.byteLength(text)
 
@@ -49,7 +17,7 @@ export const publicationArguments = (publication: Publication): readonly [string
   const { message } = publication
   const { dedupe, group, id, name, payload } = message
   const key = dedupe === undefined ? "" : JSON.stringify(dedupe)
-  const head = headOf(message)
+  const head = encodeRest(message) ?? ""
   const rank = rankOf(message.priority)
   const lengths = `${rank}|${size(id)}|${group === undefined ? "" : size(group)}|${size(name)}|${size(key)}|${size(head)}|`
   return [lengths + id + (group ?? "") + name + key + head + payload, id, optionsOf(publication, rank)]
@@ -89,7 +57,7 @@ const fields = (
 
 const optional = (text: string): number | undefined => (text === "" ? undefined : Number(text))
 
-const noHead: Head = {}
+const noRest: Rest = {}
 
 export const envelopeOf = (queue: string, body: Buffer, from = 0): Envelope => {
   const { at, values } = fields(body, from, 10)
@@ -116,26 +84,19 @@ export const envelopeOf = (queue: string, body: Buffer, from = 0): Envelope => {
   const name = text(nameSize)
   const key = text(keySize)
   const headText = text(headSize)
-  const head = headText === "" ? noHead : (JSON.parse(headText) as Head)
   return {
-    v: head.v ?? 1,
+    ...restFields(headText === "" ? noRest : (JSON.parse(headText) as Rest)),
     id,
     queue,
     name,
     payload: body.toString("utf8", place, body.length),
     encoding: "json",
-    schemaVersion: head.schemaVersion,
     enqueuedAt: Number(enqueued),
     notBefore: optional(notBefore),
     expiresAt: optional(expires),
     priority: 0 - Number(rank),
     group,
-    dedupe: key === "" ? undefined : (JSON.parse(key) as NonNullable<Envelope["dedupe"]>),
-    timeout: head.timeout,
-    headers: head.headers ?? {},
-    meta: head.meta ?? {},
-    origin: head.origin,
-    extra: head.extra
+    dedupe: key === "" ? undefined : (JSON.parse(key) as NonNullable<Envelope["dedupe"]>)
   }
 }
 

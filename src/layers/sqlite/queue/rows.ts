@@ -1,5 +1,6 @@
 /** Rows of `seams_message` and `seams_dead`, to and from the message record. */
 import type { Dedupe, Envelope, Publication } from "../../../internal/envelope.ts"
+import { encodeRest, type Rest, restFields } from "../../../internal/envelopeRest.ts"
 import type { Claimed, DeadMessage } from "../../../queue/driver.ts"
 
 /** The columns a message is made of, in every table that holds one. */
@@ -34,47 +35,16 @@ export interface DeadRow extends RecordRow {
   readonly died: number
 }
 
-/** What has no column: rare, and never asked for by a query. */
-interface Head {
-  readonly v?: number
-  readonly schemaVersion?: number | undefined
+/** What has no column. */
+interface Head extends Rest {
   readonly notBefore?: number | undefined
   readonly dedupe?: Dedupe | undefined
-  readonly timeout?: number | undefined
-  readonly headers?: Readonly<Record<string, string>> | undefined
-  readonly meta?: Readonly<Record<string, string>> | undefined
-  readonly origin?: string | undefined
-  readonly extra?: Readonly<Record<string, unknown>> | undefined
-}
-
-const isEmpty = (record: Readonly<Record<string, string>>): boolean => {
-  for (const _ in record) return false
-  return true
 }
 
 export const headOf = (message: Envelope, notBefore: number | undefined): string | null => {
-  const { dedupe, extra, headers, meta, origin, schemaVersion, timeout, v } = message
-  const plain =
-    v === 1 &&
-    notBefore === undefined &&
-    schemaVersion === undefined &&
-    dedupe === undefined &&
-    timeout === undefined &&
-    origin === undefined &&
-    extra === undefined
-  if (plain && isEmpty(headers) && isEmpty(meta)) return null
-  const head: Head = {
-    ...(v === 1 ? undefined : { v }),
-    schemaVersion,
-    notBefore,
-    dedupe,
-    timeout,
-    headers: isEmpty(headers) ? undefined : headers,
-    meta: isEmpty(meta) ? undefined : meta,
-    origin,
-    extra
-  }
-  return JSON.stringify(head)
+  const { dedupe } = message
+  const more = notBefore === undefined && dedupe === undefined ? undefined : { notBefore, dedupe }
+  return encodeRest(message, more) ?? null
 }
 
 /** The head of a dead letter that comes back: due now, without its old time to live. */
@@ -95,24 +65,18 @@ const noHead: Head = {}
 export const envelopeOf = (queue: string, row: RecordRow): Envelope => {
   const head = row.head === null ? noHead : (JSON.parse(row.head) as Head)
   return {
-    v: head.v ?? 1,
+    ...restFields(head),
     id: row.id,
     queue,
     name: row.name,
     payload: row.payload,
     encoding: "json",
-    schemaVersion: head.schemaVersion,
     enqueuedAt: row.enqueued,
     notBefore: head.notBefore,
     expiresAt: row.expires ?? undefined,
     priority: 0 - row.rank,
     group: row.grp ?? undefined,
-    dedupe: head.dedupe,
-    timeout: head.timeout,
-    headers: head.headers ?? {},
-    meta: head.meta ?? {},
-    origin: head.origin,
-    extra: head.extra
+    dedupe: head.dedupe
   }
 }
 
