@@ -3,7 +3,7 @@ import * as Kv from "../../src/Kv.ts"
 import * as Redis from "../../src/layers/redis/index.ts"
 import { kvModel } from "../../src/testing/kvModel.ts"
 import { kvSuite } from "../../src/testing/kvSuite.ts"
-import { cluster, garnet, over, standalone } from "./redisBackends.ts"
+import { cluster, garnet, over, sentinel, standalone } from "./redisBackends.ts"
 
 const suites = (name: string, connect: ReturnType<typeof standalone>) => {
   const layer = (options: Redis.KvOptions & Redis.ConnectionOptions = {}) =>
@@ -24,3 +24,4 @@ const suites = (name: string, connect: ReturnType<typeof standalone>) => {
 suites("redis", standalone())
 suites("redis without scripts, as Garnet", garnet())
 suites("redis cluster", cluster())
+suites("redis behind sentinels", sentinel())

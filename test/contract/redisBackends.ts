@@ -2,7 +2,7 @@
 import { afterAll } from "vitest"
 import { Effect, Exit, Layer, Scope } from "effect"
 import type * as Redis from "../../src/layers/redis/index.ts"
-import { garnetProfile, serverUrl, startRedis, startRedisCluster } from "../servers/index.ts"
+import { garnetProfile, serverUrl, startRedis, startRedisCluster, startSentinel } from "../servers/index.ts"
 
 type Connect = Effect.Effect<Redis.ConnectionOptions>
 
@@ -27,6 +27,10 @@ export const cluster = (): Connect =>
       cluster: nodes.map(({ port }) => ({ host: "127.0.0.1", port }))
     }))
   )
+
+/** A master that Sentinels watch over. */
+export const sentinel = (): Connect =>
+  once(Effect.map(startSentinel(), ({ address, name }) => ({ sentinel: { sentinels: [address], name } })))
 
 /** A layer of the room over such a server. */
 export const over = <A, E, Options extends Redis.ConnectionOptions>(
