@@ -18,7 +18,7 @@ export type { DeadLetterStore, LetterName } from "./queue/deadLetterStore.ts"
 export type { DeadLetterOperations } from "./queue/deadLetters.ts"
 export { define } from "./queue/definition.ts"
 export type { DefinitionOptions, Group, MessageSpec, Operations, Single } from "./queue/definition.ts"
-export { soloAfter } from "./queue/driver.ts"
+export { everyOption, soloAfter } from "./queue/driver.ts"
 export type {
   Capabilities,
   Claimed,
@@ -47,7 +47,11 @@ export type {
   SettleError,
   When
 } from "./queue/model.ts"
+export { layerKv } from "./queue/layerKv.ts"
+export type { KvQueueLayerOptions } from "./queue/layerKv.ts"
 export { layerOutbox } from "./queue/outbox.ts"
+export { makeKvQueueDriver } from "./queue/overKv/driver.ts"
+export type { KvQueueDriverOptions } from "./queue/overKv/driver.ts"
 export {
   AlreadySettled,
   ClaimLost,

@@ -217,6 +217,23 @@ export interface Capabilities {
 }
 
 /**
+ * The options part of {@link Capabilities}, for a backend that lacks none.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export const everyOption = {
+  delay: true,
+  priority: true,
+  dedupe: true,
+  groups: true,
+  ttl: true,
+  idempotentIds: true,
+  pause: true,
+  purge: true
+} as const
+
+/**
  * The interface between the queue policy and a backend.
  *
  * @since 0.1.0

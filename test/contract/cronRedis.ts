@@ -9,7 +9,7 @@ import type { standalone } from "./redisBackends.ts"
 
 let stores = 0
 
-export const cronRedisSuites = (name: string, connect: ReturnType<typeof standalone>): void => {
+export const cronRedisSuites = (name: string, connect: typeof standalone): void => {
   /** A store of its own is a namespace of its own. */
   const fresh = Effect.map(connect, (one) => ({ ...one, namespace: `cron-${process.pid}-${++stores}` }))
 

@@ -5,7 +5,7 @@ import { kvModel } from "../../src/testing/kvModel.ts"
 import { kvSuite } from "../../src/testing/kvSuite.ts"
 import { cluster, garnet, over, sentinel, standalone } from "./redisBackends.ts"
 
-const suites = (name: string, connect: ReturnType<typeof standalone>) => {
+const suites = (name: string, connect: typeof standalone) => {
   const layer = (options: Redis.KvOptions & Redis.ConnectionOptions = {}) =>
     over(connect, Redis.layerKv, { namespace: "kv-suite", ...options })
   const service = Effect.map(Layer.build(Layer.fresh(layer())), (context) => Context.get(context, Kv.Kv))
@@ -21,7 +21,7 @@ const suites = (name: string, connect: ReturnType<typeof standalone>) => {
   kvModel(name, { layer: layer({ namespace: "kv-model" }), clock: "live", runs: 30 })
 }
 
-suites("redis", standalone())
-suites("redis without scripts, as Garnet", garnet())
-suites("redis cluster", cluster())
-suites("redis behind sentinels", sentinel())
+suites("redis", standalone)
+suites("redis without scripts, as Garnet", garnet)
+suites("redis cluster", cluster)
+suites("redis behind sentinels", sentinel)

@@ -1,4 +1,4 @@
 import { queueRedisSuites } from "./queueRedis.ts"
 import { standalone } from "./redisBackends.ts"
 
-queueRedisSuites("redis", standalone())
+queueRedisSuites("redis", standalone)

@@ -6,14 +6,20 @@ import { over, type standalone } from "./redisBackends.ts"
 
 export const queueRedisSuites = (
   name: string,
-  connect: ReturnType<typeof standalone>,
-  options: Redis.ConnectionOptions = {}
+  connect: typeof standalone,
+  options: Redis.ConnectionOptions = {},
+  /** Without them commits cannot hold messages, and only what fits one commit is accepted whole. */
+  scripts = true
 ): void => {
   const given: Redis.Options = { namespace: "queue-suite", ...options }
   const driver = Effect.flatMap(connect, (one) =>
     Effect.flatMap(Redis.makeConnection({ ...given, ...one }), Redis.makeQueueDriver)
   )
-  const live = { advance: (millis: number) => Effect.sleep(millis), clock: "live" } as const
+  const live = {
+    advance: (millis: number) => Effect.sleep(millis),
+    clock: "live",
+    capabilities: { atomicBatches: scripts }
+  } as const
   const on = <A, E>(layer: (all: Redis.Options) => Layer.Layer<A, E>, more: Redis.Options = {}) =>
     over(connect, layer, { ...given, ...more })
 
@@ -21,7 +27,7 @@ export const queueRedisSuites = (
   queueAttemptsSuite(name, { driver, ...live })
   queueSuite(name, {
     layer: on(Redis.layerQueue),
-    sharedLayer: on(Redis.layer),
+    ...(scripts ? { sharedLayer: on(Redis.layer) } : undefined),
     foreign: {
       kv: on(Redis.layerKv),
       withDeadLetters: (deadLetters) => on(Redis.layerQueue, { deadLetters })

@@ -2,4 +2,4 @@ import { queueRedisSuites } from "./queueRedis.ts"
 import { cluster } from "./redisBackends.ts"
 
 // One slot for all, so that commits of data and messages are part of it.
-queueRedisSuites("redis cluster", cluster(), { slots: "namespace" })
+queueRedisSuites("redis cluster", cluster, { slots: "namespace" })

@@ -5,7 +5,7 @@ import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { messageExpired } from "../../internal/queueMetrics.ts"
 import type { Mutation } from "../../kv/driver.ts"
-import type { Capabilities, Consumer, Driver } from "../../queue/driver.ts"
+import { type Capabilities, type Consumer, type Driver, everyOption } from "../../queue/driver.ts"
 import { placeOfCursor, QueueError, Unavailable } from "../../queue/QueueError.ts"
 import { QueueState } from "./queueState.ts"
 import type { Waiter } from "./queueWaiters.ts"
@@ -57,14 +57,7 @@ const capabilitiesOf = (options: MemoryQueueDriverOptions): Capabilities => ({
   backend: "memory",
   shared: false,
   atomicBatches: true,
-  delay: true,
-  priority: true,
-  dedupe: true,
-  groups: true,
-  ttl: true,
-  idempotentIds: true,
-  pause: true,
-  purge: true,
+  ...everyOption,
   clock: "process",
   maxMessage: options.maxMessage ?? 16 * 1_048_576,
   durability: {

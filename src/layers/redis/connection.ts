@@ -40,7 +40,7 @@ export interface ConnectionService {
   readonly realClock: Clock.Clock
   readonly call: Wire["call"]
   readonly run: Wire["run"]
-  /** Reads that see one state. `keys` are those that the commands name. */
+  /** Reads that see one state; of several the first one reads the counter of commits. `keys` are those that the commands name. */
   readonly snapshot: (commands: ReadonlyArray<ReadCommand>) => Effect.Effect<ReadonlyArray<Reply>, RedisFault>
   readonly session: WithSession
   readonly hints: Hints
@@ -144,6 +144,11 @@ export const makeConnection = (
           : Effect.map(
               multi(commands.map(({ args = [], keys, name }) => [name, ...keys, ...args] as const)),
               (replies) => replies ?? []
+            ).pipe(
+              Effect.catchIf(
+                (fault) => fault.code === "OOM",
+                () => unqueued(call, commands)
+              )
             ),
       session,
       hints,
@@ -151,6 +156,25 @@ export const makeConnection = (
       ping: Effect.asVoid(call("ping", []))
     }
   })
+
+/**
+ * A server whose memory is full queues nothing for a transaction, and still reads. Several commands saw one state if the first, which reads
+ * the counter of commits, says the same behind them.
+ */
+const unqueued = (
+  call: Wire["call"],
+  commands: ReadonlyArray<ReadCommand>
+): Effect.Effect<ReadonlyArray<Reply>, RedisFault> => {
+  const [first] = commands
+  const all = commands.length > 1 ? [...commands, first!] : commands
+  const read = Effect.forEach(all, ({ args = [], keys, name }) => call(name, [...keys, ...args]), {
+    concurrency: "unbounded"
+  })
+  return Effect.map(
+    Effect.repeat(read, { until: (replies) => String(replies[0]) === String(replies[commands.length] ?? replies[0]) }),
+    (replies) => replies.slice(0, commands.length)
+  )
+}
 
 const wireDatabase = (wire: Wire): number =>
   wire.client.isCluster ? 0 : ((wire.client.options as { readonly db?: number }).db ?? 0)

@@ -39,13 +39,20 @@ const details: Readonly<Record<string, string>> = {
   WRONGTYPE: "a key of this namespace was written by another program; choose another namespace"
 }
 
+/** What a user may not do directly has a code of its own, and what a script may not do for him has none. */
+const inScript = /^ERR (The user executing the script can't|ACL failure in script)/
+
 export const unsentFault: RedisFault = new RedisFault("unsent", "there is no connection to the server")
+
+/** There is no connection because the server refuses it, as after a change of the password. */
+export const refusedConnection = (error: Error): RedisFault =>
+  new RedisFault("unsent", `there is no connection: ${faultOf(error, false).detail}`)
 
 /** `sent`: whether the connection stood when the command was handed over. Errors of the client hold the arguments: only texts go on. */
 export const faultOf = (error: unknown, sent: boolean): RedisFault => {
   const { message = String(error), name } = error as { readonly message?: string; readonly name?: string }
   if (name === "ReplyError") {
-    const code = /^-?([A-Z]+)\b/.exec(message)?.[1] ?? "ERR"
+    const code = inScript.test(message) ? "NOPERM" : (/^-?([A-Z]+)\b/.exec(message)?.[1] ?? "ERR")
     const plain = message.replace(/ script: [0-9a-f]{40}.*$/s, "")
     const detail = details[code]
     return new RedisFault(
@@ -54,7 +61,10 @@ export const faultOf = (error: unknown, sent: boolean): RedisFault => {
       code
     )
   }
-  return sent ? new RedisFault("unknown", "the connection broke before the answer") : unsentFault
+  // A connection that is being left still counts as standing, and takes nothing any more.
+  return sent && !message.startsWith("Stream isn't writeable")
+    ? new RedisFault("unknown", "the connection broke before the answer")
+    : unsentFault
 }
 
 export const closedFault: RedisFault = new RedisFault("closed", "the layer that owns the connection is closed")

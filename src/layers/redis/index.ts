@@ -43,7 +43,7 @@ export const layerKvConnected = (options?: KvOptions): Layer.Layer<Kv.Kv, never,
  * @since 0.1.0
  * @category layers
  */
-export const layerQueueConnected = (options?: QueueOptions): Layer.Layer<Queue.Queue, never, Connection> =>
+export const layerQueueConnected = (options?: QueueOptions): Layer.Layer<Queue.Queue, RedisError, Connection> =>
   Layer.effect(
     Queue.Queue,
     Effect.flatMap(Connection, (connection) =>
@@ -59,7 +59,7 @@ export const layerQueueConnected = (options?: QueueOptions): Layer.Layer<Queue.Q
  */
 export const layerConnected = (
   options?: KvOptions & QueueOptions
-): Layer.Layer<Kv.Kv | Queue.Queue | Kv.SharedQueue, never, Connection> =>
+): Layer.Layer<Kv.Kv | Queue.Queue | Kv.SharedQueue, RedisError, Connection> =>
   Layer.effectContext(
     Effect.gen(function* () {
       const connection = yield* Connection

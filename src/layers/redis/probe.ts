@@ -34,19 +34,28 @@ const kindOf = (info: string): ServerFacts["kind"] => {
 
 const failed = (reason: ConstructorParameters<typeof RedisError>[0]["reason"]): RedisError => new RedisError({ reason })
 
+/** A fault while a layer is built, as the reason why it cannot be. */
+export const refusalOf =
+  (address: string) =>
+  ({ code, detail, kind }: RedisFault): RedisError => {
+    if (code === "NOPERM" || code === "NOAUTH") return failed(new AuthRefused({ address, detail }))
+    return failed(kind === "refused" ? new WrongServer({ address, detail }) : new Unreachable({ address, detail }))
+  }
+
 const text = (reply: unknown): string => (Buffer.isBuffer(reply) ? reply.toString() : String(reply))
 
 export const probe = (wire: Wire, target: Target, options: ConnectionOptions): Effect.Effect<ServerFacts, RedisError> =>
   Effect.gen(function* () {
     const { address } = target
-    const asked = (fault: RedisFault): RedisError => {
-      if (fault.code === "NOPERM" || fault.code === "NOAUTH")
-        return failed(new AuthRefused({ address, detail: fault.detail }))
-      return fault.kind === "refused"
-        ? failed(new WrongServer({ address, detail: fault.detail }))
-        : failed(new Unreachable({ address, detail: fault.detail }))
-    }
+    const asked = refusalOf(address)
     const info = text(yield* Effect.mapError(wire.call("info", []), asked))
+    if (!target.cluster && field(info, "cluster_enabled") === "1")
+      return yield* failed(
+        new WrongServer({
+          address,
+          detail: 'it is a node of a Cluster; name some of its nodes in the option "cluster"'
+        })
+      )
     const kind = kindOf(info)
     const version = field(info, `${kind}_version`) ?? field(info, "redis_version") ?? "unknown"
     // Garnet runs a script as a plain sequence of commands unless it is started for more, which it does not tell.

@@ -3,7 +3,7 @@ import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Scope from "effect/Scope"
 import * as Semaphore from "effect/Semaphore"
-import { RedisFault } from "./faults.ts"
+import { RedisFault, unsentFault } from "./faults.ts"
 import type { Target } from "./target.ts"
 import type { Wire } from "./wire.ts"
 import { makeWire } from "./wire.ts"
@@ -18,21 +18,40 @@ export const makeSessions = (target: Target): Effect.Effect<WithSession, never, 
     const scope = yield* Effect.scope
     const permits = yield* Semaphore.make(most)
     const idle: Array<Wire> = []
-    const open = Scope.provide(makeWire(target), scope).pipe(
-      Effect.mapError((error) => new RedisFault("unsent", error.message))
-    )
-    const acquire = Effect.suspend(() => {
-      const wire = idle.pop()
-      return wire === undefined ? open : Effect.succeed(wire)
+    /** Connections that could not be opened. */
+    let failures = 0
+    const open = Effect.gen(function* () {
+      // One that fails is closed now and not with the layer: an outage may have thousands of them.
+      const own = yield* Scope.fork(scope)
+      return yield* Scope.provide(makeWire(target), own).pipe(
+        Effect.tapError(() => {
+          failures++
+          return Scope.close(own, Exit.void)
+        }),
+        Effect.mapError((error) => new RedisFault("unsent", error.message))
+      )
     })
+    /** `failed`: how many openings had failed when the caller began to wait. */
+    const acquire = (failed: number) =>
+      Effect.suspend(() => {
+        // One that is reconnecting fails at once, and others may stand.
+        const ready = idle.findLastIndex(({ client }) => client.status === "ready")
+        const wire = ready < 0 ? idle.pop() : idle.splice(ready, 1)[0]
+        if (wire !== undefined) return Effect.succeed(wire)
+        // The server did not answer while the caller waited for its turn: it has waited for long enough.
+        return failures > failed ? Effect.fail(unsentFault) : open
+      })
     return (use) =>
-      permits.withPermits(1)(
-        Effect.acquireUseRelease(acquire, use, (wire, exit) =>
-          // What it watched must not reach the next one.
-          Effect.andThen(
-            Exit.isSuccess(exit) ? Effect.void : Effect.ignore(wire.call("unwatch", [])),
-            Effect.sync(() => void idle.push(wire))
+      Effect.suspend(() => {
+        const failed = failures
+        return permits.withPermits(1)(
+          Effect.acquireUseRelease(acquire(failed), use, (wire, exit) =>
+            // What it watched must not reach the next one.
+            Effect.andThen(
+              Exit.isSuccess(exit) ? Effect.void : Effect.ignore(wire.call("unwatch", [])),
+              Effect.sync(() => void idle.push(wire))
+            )
           )
         )
-      )
+      })
   })

@@ -1,7 +1,7 @@
 /** From options to clients: where the server is, and the settings under which a client never waits without bound. */
 import * as Redacted from "effect/Redacted"
 import type { RedisOptions } from "ioredis"
-import { Cluster, Redis } from "ioredis"
+import { Cluster, Redis, SentinelConnector } from "ioredis"
 import { describeInput, durationMillis } from "../../internal/durationMillis.ts"
 import { fillFromPlatform } from "../../internal/ids.ts"
 import { InvalidAddress, RedisError } from "./errors.ts"
@@ -11,6 +11,7 @@ export interface Target {
   /** Without credentials, for messages. */
   readonly address: string
   readonly cluster: boolean
+  readonly tls: boolean
   readonly connectTimeout: number
   readonly commandTimeout: number
   readonly namespace: string
@@ -33,7 +34,7 @@ const share = (): number => {
   return word[0]! / 2 ** 32
 }
 
-const backoff = (times: number): number => Math.min(2_000, 25 * 2 ** Math.min(times, 7)) * (0.5 + share())
+export const backoff = (times: number): number => Math.min(2_000, 25 * 2 ** Math.min(times, 7)) * (0.5 + share())
 
 interface Place {
   readonly host: string
@@ -56,6 +57,10 @@ const parseUrl = (text: string): Place | RedisError => {
   if (url.protocol !== "redis:" && url.protocol !== "rediss:")
     return badUrl(`its scheme is ${url.protocol}//; use redis:// or rediss:// (TLS)`)
   if (url.hostname === "") return badUrl("it names no host")
+  // What begins a path, a query or a fragment ends host and credentials: the rest of a password would be tried as an address.
+  if ((url.pathname + url.search + url.hash).includes("@"))
+    return badUrl("its credentials hold a /, ? or #; write them percent-encoded: %2F, %3F, %23")
+  if (url.port === "0") return badUrl("its port is 0; give one from 1 to 65535")
   const path = url.pathname.replace(/^\//, "")
   if (!/^\d*$/.test(path)) return badUrl(`its path is no database number`)
   let username: string
@@ -98,13 +103,22 @@ const format = (host: string, port: number): string => (host.includes(":") ? `[$
 const checkOptions = (options: ConnectionOptions): RedisError | undefined => {
   const ways = (["url", "host", "sentinel", "cluster", "instance"] as const).filter((way) => options[way] !== undefined)
   if (ways.length > 1) return invalid(ways.join(", "), "give one of them")
-  const { database, namespace, port } = options
+  const [way] = ways
+  const ignored = (["port", "username", "password", "database", "tls"] as const).filter(
+    (name) =>
+      options[name] !== undefined &&
+      (way === "instance" || (name === "port" && (way === "sentinel" || way === "cluster")))
+  )
+  if (ignored.length > 0) return invalid(ignored.join(", "), `"${way}" says that already; leave it out`)
+  const { clientName, database, namespace, port } = options
   if (port !== undefined && !(Number.isInteger(port) && port > 0 && port < 65_536))
     return invalid("port", `${port} is no port; give a whole number from 1 to 65535`)
   if (database !== undefined && !(Number.isInteger(database) && database >= 0))
     return invalid("database", `${database} is no index; give a whole number from 0`)
   if (namespace !== undefined && !namespacePattern.test(namespace))
     return invalid("namespace", "use 1 to 64 letters, digits, dots, dashes and underscores")
+  if (clientName !== undefined && !/^[!-~]*$/.test(clientName))
+    return invalid("clientName", "use letters, digits and signs without blanks")
   if (options.cluster !== undefined && options.cluster.length === 0) return invalid("cluster", "name at least one node")
   if (options.cluster !== undefined && (database ?? 0) !== 0)
     return invalid("database", "a Cluster has database 0 only; use a namespace to keep data apart")
@@ -120,6 +134,58 @@ const checkOptions = (options: ConnectionOptions): RedisError | undefined => {
   return undefined
 }
 
+/** What a client of the program's may be set to that would change our keys, our answers, or where we read. */
+const ours = {
+  keyPrefix: "",
+  enableAutoPipelining: false,
+  enableReadyCheck: true,
+  stringNumbers: false,
+  replyMapping: "legacy" as const,
+  readOnly: false,
+  monitor: false,
+  // Ends a wait without ending the connection; it has to be there, to replace theirs.
+  commandTimeout: undefined as never
+} satisfies RedisOptions
+
+/** How long a connection may take to end that is closed from here. */
+const disconnectTimeout = 100
+
+type SentinelOptions = ConstructorParameters<typeof SentinelConnector>[0]
+
+/**
+ * The connector to Sentinels, whose questions to them end with it: a Sentinel that does not answer, or the end of a connection that is
+ * closed already, would be waited for, and keep the process alive.
+ */
+class Connector extends SentinelConnector {
+  readonly #asked = new Set<Redis>()
+  constructor(options: unknown) {
+    super(options as SentinelOptions)
+    const own = this as unknown as { connectToSentinel: (endpoint: object, more?: object) => Redis }
+    const connectTo = own.connectToSentinel.bind(this)
+    own.connectToSentinel = (endpoint, more) => {
+      const client = connectTo(endpoint, { disconnectTimeout, ...more })
+      this.#asked.add(client)
+      client.once("end", () => this.#asked.delete(client))
+      return client
+    }
+  }
+  override disconnect(): void {
+    super.disconnect()
+    for (const client of this.#asked) client.disconnect()
+  }
+}
+
+const toSentinels = (commandTimeout: number) =>
+  ({
+    Connector,
+    // Without it a Sentinel that is frozen would be waited for without end, and the others never asked.
+    sentinelCommandTimeout: Math.min(commandTimeout, 1_000),
+    // Else an old master that is well is left only when it has been made a replica, many lost commits later.
+    failoverDetector: true,
+    // It would wait and go on behind the back of a closed layer; `wire.ts` connects anew.
+    sentinelRetryStrategy: () => null
+  }) satisfies RedisOptions
+
 export const targetOf = (options: ConnectionOptions): Target | RedisError => {
   const problem = checkOptions(options)
   if (problem !== undefined) return problem
@@ -129,14 +195,17 @@ export const targetOf = (options: ConnectionOptions): Target | RedisError => {
   const commandTimeout = durationMillis(options.commandTimeout ?? 5_000) ?? 5_000
   const given = options.instance
   const tls = typeof options.tls === "object" ? { ...options.tls } : {}
-  const common = (live: () => boolean) =>
-    ({
+  const common = (live: () => boolean) => {
+    let leaving = false
+    return {
       connectionName: options.clientName ?? "effect-seams",
       connectTimeout,
       // Armed while an answer is owed, and ends the connection: a frozen server or a half-open line is noticed.
       socketTimeout: commandTimeout,
-      disconnectTimeout: 100,
+      disconnectTimeout,
       keepAlive: 10_000,
+      // Asked so often, and not after seconds that nobody ends, a server that is loading its data.
+      maxLoadingRetryTime: 250,
       lazyConnect: true,
       enableOfflineQueue: false,
       // With any other number commands in flight can wait for ever when their connection breaks.
@@ -145,17 +214,25 @@ export const targetOf = (options: ConnectionOptions): Target | RedisError => {
       // Its own resubscription can fail without a word.
       autoResubscribe: false,
       protocol: 2 as const,
-      retryStrategy: (times: number) => (live() ? backoff(times) : null),
-      // A failover behind one address: the next connection meets the new master.
-      reconnectOnError: (error: Error) => error.message.startsWith("READONLY")
-    }) satisfies RedisOptions
+      retryStrategy: (times: number) => {
+        leaving = false
+        return live() ? backoff(times) : null
+      },
+      // A failover behind one address: the next connection meets the new master. Once for all answers of one connection.
+      reconnectOnError: (error: Error) => {
+        const first = !leaving && error.message.startsWith("READONLY")
+        leaving ||= first
+        return first
+      }
+    } satisfies RedisOptions
+  }
   const credentials = {
     ...(place.username === undefined ? {} : { username: place.username }),
     ...(place.password === undefined ? {} : { password: place.password }),
     ...(place.tls ? { tls } : {})
   } satisfies RedisOptions
   const clusterOptions = (live: () => boolean, node: RedisOptions) => {
-    const { disconnectTimeout, keepAlive, connectionName } = common(live)
+    const { connectionName, keepAlive, maxLoadingRetryTime } = common(live)
     return {
       lazyConnect: true,
       // Without it all but the first command to a node that is still connecting are refused. The time they wait is bounded in `wire.ts`.
@@ -170,6 +247,7 @@ export const targetOf = (options: ConnectionOptions): Target | RedisError => {
         socketTimeout: commandTimeout,
         disconnectTimeout,
         keepAlive,
+        maxLoadingRetryTime,
         connectionName,
         maxRetriesPerRequest: 0,
         autoResendUnfulfilledCommands: false,
@@ -178,7 +256,7 @@ export const targetOf = (options: ConnectionOptions): Target | RedisError => {
       }
     }
   }
-  const base = { connectTimeout, commandTimeout, namespace: options.namespace ?? "seams" }
+  const base = { connectTimeout, commandTimeout, tls: place.tls, namespace: options.namespace ?? "seams" }
 
   if (given !== undefined) {
     if (given.isCluster) {
@@ -187,7 +265,16 @@ export const targetOf = (options: ConnectionOptions): Target | RedisError => {
         ...base,
         cluster: true,
         address: "the Cluster of the given client",
-        make: (live) => theirs.duplicate([], clusterOptions(live, { ...theirs.options.redisOptions }))
+        tls: theirs.options.redisOptions?.tls !== undefined,
+        make: (live) =>
+          theirs.duplicate([], {
+            ...clusterOptions(live, { ...theirs.options.redisOptions, ...ours }),
+            keyPrefix: "",
+            enableAutoPipelining: false,
+            enableReadyCheck: true,
+            scaleReads: "master",
+            shardedSubscribers: false
+          })
       }
     }
     const theirs = given as Redis
@@ -199,8 +286,13 @@ export const targetOf = (options: ConnectionOptions): Target | RedisError => {
         sentinels === undefined || sentinels === null
           ? format(host ?? "localhost", port ?? 6379)
           : "the master of the given client",
+      tls: theirs.options.tls !== undefined,
       make: (live) =>
-        theirs.duplicate({ ...common(live), connectionName: options.clientName ?? "effect-seams", monitor: false })
+        theirs.duplicate({
+          ...common(live),
+          ...ours,
+          ...(sentinels === undefined || sentinels === null ? {} : toSentinels(commandTimeout))
+        })
     }
   }
   if (options.cluster !== undefined) {
@@ -226,10 +318,10 @@ export const targetOf = (options: ConnectionOptions): Target | RedisError => {
           db: place.database,
           sentinels: sentinels.map(({ host, port }) => ({ host, port })),
           name,
+          ...toSentinels(commandTimeout),
           ...(username === undefined ? {} : { sentinelUsername: username }),
           ...(password === undefined ? {} : { sentinelPassword: password }),
-          ...(place.tls ? { enableTLSForSentinelMode: true, sentinelTLS: tls } : {}),
-          sentinelRetryStrategy: (times: number) => (live() ? backoff(times) : null)
+          ...(place.tls ? { enableTLSForSentinelMode: true, sentinelTLS: tls } : {})
         })
     }
   }

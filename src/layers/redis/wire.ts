@@ -4,13 +4,14 @@
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
 import type { Cluster, Redis } from "ioredis"
 import { Command } from "ioredis"
 import { AuthRefused, RedisError, TlsRefused, Unreachable, WrongServer } from "./errors.ts"
-import { closedFault, faultOf, RedisFault, unsentFault } from "./faults.ts"
+import { closedFault, faultOf, refusedConnection, RedisFault, unsentFault } from "./faults.ts"
 import type { Script } from "./script.ts"
-import type { Target } from "./target.ts"
+import { backoff, type Target } from "./target.ts"
 
 /** Texts where they can be: an argument in bytes makes the whole command dearer. */
 export type Arg = string | number | Buffer
@@ -39,11 +40,20 @@ export const makeWire = (target: Target): Effect.Effect<Wire, RedisError, Scope.
     let closed = false
     let lastError: Error | undefined
     let connections = 0
+    /** What is said while there is no connection. */
+    let absent = unsentFault
     const client = yield* Effect.acquireRelease(
       Effect.sync(() => {
         const made = target.make(() => live && !closed)
         // Without a listener every failed attempt would be printed.
-        made.on("error", (error: Error) => (lastError = error))
+        made.on("error", (error: Error & { readonly command?: { readonly name: string } }) => {
+          // The client would go on in database 0.
+          const elsewhere = error.command?.name === "select"
+          if (elsewhere || lastError?.name !== "ReplyError") lastError = error
+          if (elsewhere) made.disconnect(live)
+        })
+        made.on("error", (error: Error) => (absent = isReply(error) ? refusedConnection(error) : unsentFault))
+        made.on("ready", () => (absent = unsentFault))
         made.on("close", () => void connections++)
         return made
       }),
@@ -66,12 +76,32 @@ export const makeWire = (target: Target): Effect.Effect<Wire, RedisError, Scope.
     )
     live = true
 
+    // A client that has ended by itself, as when no Sentinel answers, is connected anew from here, and no longer than the layer lives.
+    const ended = Latch.makeUnsafe(client.status === "end")
+    let attempts = 0
+    client.on("end", () => ended.openUnsafe())
+    client.on("ready", () => (attempts = 0))
+    const revive = Effect.forever(
+      Effect.gen(function* () {
+        yield* ended.await
+        ended.closeUnsafe()
+        yield* Effect.sleep(backoff(++attempts))
+        yield* Effect.ignore(Effect.tryPromise(() => client.connect()))
+      })
+    )
+    yield* Effect.forkScoped(Effect.provideService(revive, Clock.Clock, Clock.Clock.defaultValue()))
+
     const cork = corker(client)
     const send = (name: string, args: ReadonlyArray<Arg>): Promise<Reply> => {
       cork()
       const command = new Command(name, args as Array<Arg>, { replyEncoding: null as never })
       void client.sendCommand(command)
       return command.promise
+    }
+    const failed = (error: unknown, sent: boolean): RedisFault => {
+      if (closed && !sent) return closedFault
+      const fault = faultOf(error, sent)
+      return fault === unsentFault ? absent : fault
     }
     const once: Wire["call"] = (name, args) =>
       Effect.callback((resume) => {
@@ -82,7 +112,7 @@ export const makeWire = (target: Target): Effect.Effect<Wire, RedisError, Scope.
         }
         send(name, args).then(
           (reply) => resume(Effect.succeed(reply)),
-          (error: unknown) => resume(Effect.fail(closed && !sent ? closedFault : faultOf(error, sent)))
+          (error: unknown) => resume(Effect.fail(failed(error, sent)))
         )
       })
 
@@ -115,7 +145,7 @@ export const makeWire = (target: Target): Effect.Effect<Wire, RedisError, Scope.
             resume(failure === undefined ? Effect.succeed(replies) : Effect.fail(faultOf(failure, true)))
           },
           // EXECABORT does not say why; the command that was refused does.
-          (error: unknown) => resume(Effect.fail(faultOf(isReply(error) ? (refused ?? error) : error, sent)))
+          (error: unknown) => resume(Effect.fail(failed(isReply(error) ? (refused ?? error) : error, sent)))
         )
       })
 
@@ -169,5 +199,9 @@ const connectError = (target: Target, error: unknown): RedisError => {
     return new RedisError({ reason: new TlsRefused({ address, detail }) })
   if (/RESP type|Protocol error|DB index|cluster support disabled|ERR /.test(message))
     return new RedisError({ reason: new WrongServer({ address, detail }) })
+  if (target.tls && code === "ETIMEDOUT")
+    return unreachable(target, "no secure connection came about in time; a server without TLS wants redis://")
+  if (!target.tls && (code === "ECONNRESET" || code === "EPIPE" || detail === "Connection is closed"))
+    return unreachable(target, `it hung up (${detail}), as a server does that wants TLS: rediss://`)
   return unreachable(target, detail === "" ? code : detail)
 }

@@ -11,7 +11,6 @@ import type { RedisFault } from "../faults.ts"
 import type { KvOptions } from "../options.ts"
 import type { Reply } from "../wire.ts"
 import { makeScriptedCommit } from "./commit.ts"
-import { makeWatchedCommit } from "./commitWatched.ts"
 import { kvError } from "./error.ts"
 import { kvKeys } from "./keys.ts"
 import { makeList } from "./list.ts"
@@ -19,6 +18,7 @@ import { makeLog } from "./log.ts"
 import { fence, rememberedOutcome } from "./outcomes.ts"
 import { storedOf } from "./stamps.ts"
 import { makeSweep } from "./sweep.ts"
+import { makeWatchedCommit } from "./watchedCommit.ts"
 
 /** What one step can take without holding the server for long. */
 const naturalLimits: Limits = {
@@ -72,7 +72,7 @@ export const makeKvDriver = (
     const commitOptions = { logLength, remembered }
     const commit = server.scripts
       ? makeScriptedCommit(connection, keys, commitOptions)
-      : makeWatchedCommit(connection, keys, commitOptions)
+      : yield* makeWatchedCommit(connection, keys, commitOptions)
     /** Commits without an answer, and when they were sent. */
     const doubtful = new Map<string, number>()
 

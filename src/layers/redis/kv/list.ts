@@ -1,6 +1,7 @@
 /**
  * Lists. The index gives the keys and a second command their values, so a page is read in two steps: which keys, then keys and values in
- * one snapshot. If the keys are still the same the page is one consistent read; else it is read again.
+ * one snapshot. If the keys are still the same the page is one consistent read; else it is read again. Where keys come and go without a
+ * pause a script reads all at once; it touches keys that it cannot declare, which not every server allows.
  */
 import * as Effect from "effect/Effect"
 import type { Packed } from "../../../internal/keyCodec.ts"
@@ -8,6 +9,8 @@ import { fromBytes } from "../../../internal/keyCodec.ts"
 import type { Driver, Range, Stored } from "../../../kv/driver.ts"
 import type { ConnectionService, ReadCommand } from "../connection.ts"
 import { RedisFault } from "../faults.ts"
+import type { Script } from "../script.ts"
+import { script } from "../script.ts"
 import type { Arg, Reply } from "../wire.ts"
 import { kvError } from "./error.ts"
 import type { KvKeys } from "./keys.ts"
@@ -15,13 +18,32 @@ import { cursorOf, entryId, storedOf } from "./stamps.ts"
 
 /** How often a page is read again because keys came or went between the two steps. */
 const attempts = 200
+/** After so many of them a script reads the page, where there are scripts. */
+const patience = 8
+
+/**
+ * KEYS: index, counter, log. ARGV: command, its two bounds, how many, what begins the names of values and of stamps. Answers what the
+ * snapshot does.
+ */
+const pageScript: Script = script(
+  "page",
+  `
+local members = redis.call(ARGV[1], KEYS[1], ARGV[2], ARGV[3], 'LIMIT', 0, ARGV[4])
+local values, stamps = {}, {}
+for i = 1, #members do
+  values[i] = redis.call('GET', ARGV[5] .. members[i])
+  stamps[i] = redis.call('GET', ARGV[6] .. members[i])
+end
+return { redis.call('GET', KEYS[2]), redis.call('LINDEX', KEYS[3], -1), members, values, stamps }
+`
+)
 
 const bound = (open: "[" | "(", key: Packed): Arg => Buffer.from(open + key, "latin1")
 
 const keysOf = (reply: Reply): Array<Packed> => (reply as ReadonlyArray<Buffer>).map(fromBytes)
 
 export const makeList = (connection: ConnectionService, keys: KvKeys): Driver["list"] => {
-  const { snapshot } = connection
+  const { run, server, snapshot } = connection
 
   const members = ({ end, start }: Range, count: number, reverse: boolean): ReadCommand => {
     const low = bound("[", start)
@@ -47,7 +69,15 @@ export const makeList = (connection: ConnectionService, keys: KvKeys): Driver["l
               { name: "mget", keys: wanted.map(keys.value) },
               { name: "mget", keys: wanted.map(keys.stamp) }
             ]
-      const replies = yield* snapshot([...head, members(range, count, reverse), ...values])
+      const at = members(range, count, reverse)
+      const whole = server.scripts && attempt >= patience
+      const replies = whole
+        ? yield* run(
+            pageScript,
+            [keys.index, keys.counter, keys.log],
+            [at.name, ...(at.args ?? []).slice(0, 2), count, keys.value("" as Packed), keys.stamp("" as Packed)]
+          )
+        : yield* snapshot([...head, at, ...values])
       const [counter, last, index, found = [], stamps = []] = replies as [
         Buffer | null,
         Buffer | null,
@@ -56,7 +86,7 @@ export const makeList = (connection: ConnectionService, keys: KvKeys): Driver["l
         ReadonlyArray<Buffer | null>?
       ]
       const now = keysOf(index)
-      if (now.length !== wanted.length || now.some((key, i) => key !== wanted[i])) {
+      if (!whole && (now.length !== wanted.length || now.some((key, i) => key !== wanted[i]))) {
         guess = now
         continue
       }

@@ -67,15 +67,21 @@ export const makeLog = (
       Effect.gen(function* () {
         const place = readCursor(after)
         if (place === undefined) return gone("the position belongs to another store")
-        const { base, counter, entries, first } = yield* part(Math.max(1, place.number), Math.min(most, limit + 1))
+        const { base, counter, entries, first } = yield* part(
+          // Behind a place without an id the first element is the next one.
+          place.id === "" ? place.number + 1 : place.number,
+          Math.min(most, limit + 1)
+        )
         if (place.number > counter)
           return gone(`the position ${place.number} lies behind the store's last commit ${counter}: it was set back`)
-        if (place.number === 0 ? base > 0 : place.number <= base)
+        // Without an id: behind nothing, or behind all that a log had before it was evicted.
+        const unnamed = place.id === ""
+        if (unnamed ? place.number !== base : place.number <= base)
           return gone(`the change log begins behind commit ${base} and the position is ${place.number}`)
-        if (place.number > 0 && (entries[0] === undefined || entryId(entries[0]) !== place.id))
+        if (!unnamed && (entries[0] === undefined || entryId(entries[0]) !== place.id))
           return gone(`commit ${place.number} is another one than that of the position: the store was set back`)
-        const fresh = place.number === 0 ? entries : entries.slice(1)
-        const start = place.number === 0 ? first : first + 1
+        const fresh = unnamed ? entries : entries.slice(1)
+        const start = unnamed ? first : first + 1
         const lines: Array<Omit<LogLine, "entry">> = []
         for (const [i, entry] of fresh.entries())
           for (const line of readEntry(entry, start + i)) if (isWatched(watched, line.key)) lines.push(line)
@@ -105,12 +111,20 @@ export const makeLog = (
       )
     })
 
+    const head: Effect.Effect<Cursor, RedisFault> = Effect.map(
+      snapshot([
+        { name: "get", keys: [keys.counter] },
+        { name: "lindex", keys: [keys.log], args: [-1] }
+      ]),
+      ([counter, last]) => cursorOf(Number(counter ?? 0), last === null ? "" : entryId(last as Buffer))
+    )
+
     const grown: Log["grown"] = (after) => {
-      const place = readCursor(after)
       const look: Effect.Effect<void, RedisFault> = Effect.suspend(() => {
         const { version } = heard
-        return Effect.flatMap(connection.call("get", [keys.counter]), (counter) =>
-          Number(counter ?? 0) !== place?.number
+        // A store that was set back may have come to the same number again, with other commits.
+        return Effect.flatMap(head, (now) =>
+          now !== after
             ? Effect.void
             : Effect.andThen(
                 Effect.timeoutOption(heard.after(version), hints.live(keys.channel) ? safetyPoll : unhintedPoll),
@@ -125,15 +139,7 @@ export const makeLog = (
     }
 
     return {
-      head: failing(
-        Effect.map(
-          snapshot([
-            { name: "get", keys: [keys.counter] },
-            { name: "lindex", keys: [keys.log], args: [-1] }
-          ]),
-          ([counter, last]) => cursorOf(Number(counter ?? 0), last === null ? "" : entryId(last as Buffer))
-        )
-      ),
+      head: failing(head),
       read: ({ after, limit, watched }) => failing(read(after, watched, limit)),
       covers: (at, line) => line.versionstamp.slice(0, 16) <= at.slice(0, 16),
       locate: (versionstamp) => {

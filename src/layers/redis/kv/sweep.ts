@@ -1,6 +1,7 @@
 /** Removing what is expired, in batches, each a commit of its own with one line for each key, however many processes sweep. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
 import type { Packed } from "../../../internal/keyCodec.ts"
 import { fromBytes } from "../../../internal/keyCodec.ts"
 import type { Driver } from "../../../kv/driver.ts"
@@ -9,13 +10,14 @@ import type { ConnectionService } from "../connection.ts"
 import { timeOf } from "../connection.ts"
 import type { RedisFault } from "../faults.ts"
 import type { Wire } from "../wire.ts"
-import { loggingOf, untilThrough } from "./commitWatched.ts"
 import { kvError } from "./error.ts"
 import { argOf, type KvKeys } from "./keys.ts"
 import { sweepScript } from "./scripts.ts"
 import { logPart } from "./stamps.ts"
+import { closing } from "./watchedWrites.ts"
 
 const batch = 256
+const again = Schedule.jittered(Schedule.spaced("5 millis"))
 
 export const makeSweep = (
   connection: ConnectionService,
@@ -48,9 +50,11 @@ export const makeSweep = (
           ],
           [nextId(), logLength, keys.channel, keys.prefixLength]
         ).pipe(Effect.asVoid, Effect.mapError(kvError("sweep")))
-      : session((wire) => untilThrough(() => removeWatched(wire, keys, nextId(), logLength, over))).pipe(
+      : session((wire) => removeWatched(wire, keys, nextId(), logLength, over)).pipe(
+          // One that others disturbed is tried again: they write the same keys, or sweep themselves.
+          Effect.repeat({ schedule: again, until: (removed) => removed }),
           Effect.asVoid,
-          Effect.catchTag("RedisFault", (fault) => Effect.fail(kvError("sweep")(fault))),
+          Effect.mapError(kvError("sweep")),
           Effect.provideService(Clock.Clock, realClock)
         )
 
@@ -73,7 +77,7 @@ const removeWatched = (
   id: string,
   logLength: number,
   over: ReadonlyArray<Packed>
-): Effect.Effect<true | undefined, KvError> =>
+): Effect.Effect<boolean, RedisFault> =>
   Effect.gen(function* () {
     const since = wire.connectionNumber()
     const [, time, ...scores] = yield* Effect.all(
@@ -86,7 +90,7 @@ const removeWatched = (
     )
     const now = timeOf(time)
     const gone = over.filter((_, i) => scores[i] !== null && Number(scores[i]) <= now)
-    if (gone.length === 0) return yield* Effect.as(wire.call("unwatch", []), true as const)
+    if (gone.length === 0) return yield* Effect.as(wire.call("unwatch", []), true)
     const members = gone.map(argOf)
     const replies = yield* wire.multi(
       [
@@ -95,9 +99,10 @@ const removeWatched = (
         ["del", ...gone.flatMap((key) => [keys.value(key), keys.stamp(key)])],
         ["zrem", keys.index, ...members],
         ["zrem", keys.expiries, ...members],
-        ...loggingOf(keys, id + gone.map((key) => logPart("e", key)).join(""), logLength)
+        ["rpush", keys.log, argOf((id + gone.map((key) => logPart("e", key)).join("")) as Packed)],
+        ...closing(keys, logLength)
       ],
       since
     )
-    return replies === null ? undefined : (true as const)
-  }).pipe(Effect.mapError((fault: RedisFault) => kvError("sweep")(fault)))
+    return replies !== null
+  })

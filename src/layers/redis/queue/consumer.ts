@@ -16,6 +16,8 @@ import { leaveScript, stepScript, touchScript } from "./scripts.ts"
 /** An idle worker looks by itself this often, in case a wake-up was lost; more often without a line for wake-ups. */
 const safetyPoll = 10_000
 const unhintedPoll = 500
+/** How long a worker that is closed may take to say so. */
+const leaving = 250
 
 export interface ConsumerParts {
   readonly connection: ConnectionService
@@ -133,7 +135,16 @@ export const makeConsumer = (parts: ConsumerParts): Effect.Effect<Consumer, neve
             )
 
     // What it was woken for, and did not look at, is for another.
-    yield* Effect.addFinalizer(() => (waits ? Effect.ignore(run(leaveScript, keys, [uncounted, entry])) : Effect.void))
+    yield* Effect.addFinalizer(() =>
+      waits
+        ? run(leaveScript, keys, [uncounted, entry]).pipe(
+            // A server that does not answer is not waited for: whoever else waits looks by himself.
+            Effect.timeoutOption(leaving),
+            Effect.ignore,
+            Effect.provideService(Clock.Clock, realClock)
+          )
+        : Effect.void
+    )
 
     return {
       claim: (request) =>

@@ -7,12 +7,12 @@ import type * as Scope from "effect/Scope"
 import { messageExpired } from "../../../internal/queueMetrics.ts"
 import type { ConnectionService } from "../connection.ts"
 import type { RedisFault } from "../faults.ts"
-import type { Retention } from "./driver.ts"
 import { registryKey } from "./keys.ts"
+import type { Retention } from "./retention.ts"
 import { tendScript } from "./scripts.ts"
 
 /** Each process looks at every queue of the namespace this often. */
-const every = 30_000
+export const housekeepingEvery = 30_000
 
 export const forkHousekeeper = (
   { call, namespace, realClock, run }: ConnectionService,
@@ -30,7 +30,7 @@ export const forkHousekeeper = (
   })
   const loop = Effect.forever(
     Effect.gen(function* () {
-      yield* Effect.sleep(every * (0.5 + (yield* Random.next)))
+      yield* Effect.sleep(housekeepingEvery * (0.5 + (yield* Random.next)))
       yield* round
     })
   )

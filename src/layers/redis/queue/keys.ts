@@ -37,5 +37,8 @@ export const queueKeys = (namespace: string, queue: string, slots: Slots): Reado
 /** The channel on which changes of the counts are announced while somebody asked for it. */
 export const activityChannel = (keys: ReadonlyArray<string>): string => keys[0]!
 
+/** Which of the two ways the namespace's queues are kept. */
+export const modelKey = (namespace: string): string => `{${namespace}}:model`
+
 /** The set of the namespace's queues, for those who keep house. */
 export const registryKey = (namespace: string): string => `{${namespace}}:queues`

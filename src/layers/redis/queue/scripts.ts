@@ -45,19 +45,22 @@ return answers
 /**
  * Settles, then claims. ARGV: 1 uncounted, 2 letters to keep at most, 3 their age, 4 name of the new claims, 5 lease, 6 how many to
  * claim, 7 how many of them start, 8 the worker's entry in `w`, 9 how long it waits at most, 10 number of settlements, then these.
- * Answers: expired, milliseconds until time makes something claimable (`""`: never), results, claims (sequence, body, state each).
+ * Answers: expired, milliseconds until time makes something claimable (`""`: never), results, claims (sequence, body, state each). Nothing is
+ * claimed, and nothing waited for, while more is due than one step moves.
  */
 export const stepScript: Script = queueScript(
   "step",
   `
 local q = queueAt(1)
 q.uncounted = ARGV[1] == '1'
+spare(q)
 local now = clock()
 local more = tend(q, now)
 local buried = redis.call('ZCARD', q.D)
 local results = settle(q, now, 11, tonumber(ARGV[10]))
 if redis.call('ZCARD', q.D) > buried then trimLetters(q, now, tonumber(ARGV[2]), tonumber(ARGV[3])) end
-local claimed = claim(q, now, ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]))
+-- What is due and not in its place yet may come before all that is.
+local claimed = more and {} or claim(q, now, ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]))
 local wait = ''
 if tonumber(ARGV[6]) > 0 then
   if #claimed > 0 then
@@ -80,6 +83,7 @@ export const touchScript: Script = queueScript(
   "touch",
   `
 local q = queueAt(1)
+spare(q)
 return touch(q, clock(), 3, tonumber(ARGV[2]), ARGV[1] ~= '' and tonumber(ARGV[1]) or nil)
 `
 )
@@ -102,6 +106,7 @@ export const pauseScript: Script = queueScript(
   `
 local q = queueAt(1)
 q.uncounted = ARGV[1] == '1'
+spare(q)
 local now = clock()
 if (redis.call('HGET', q.o, 'paused') or '0') ~= ARGV[2] then
   redis.call('HSET', q.o, 'paused', ARGV[2])
@@ -155,7 +160,10 @@ local q = queueAt(1)
 local now = clock()
 local more = tend(q, now)
 finish(q, now, false)
-if ARGV[1] ~= '0' then redis.call('HSET', q.o, 'watch', text(now + tonumber(ARGV[1]))) end
+if ARGV[1] ~= '0' then
+  spare(q)
+  redis.call('HSET', q.o, 'watch', text(now + tonumber(ARGV[1])))
+end
 local oldest
 local function older(due) if not oldest or due < oldest then oldest = due end end
 local found = redis.call('ZRANGE', q.r, 0, 0, 'WITHSCORES')

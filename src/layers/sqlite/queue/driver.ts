@@ -1,7 +1,7 @@
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { makeCommitIds } from "../../../internal/ids.ts"
-import type { Driver, Published, Stats } from "../../../queue/driver.ts"
+import { type Driver, everyOption, type Published, type Stats } from "../../../queue/driver.ts"
 import { EnqueueUnknown, QueueError } from "../../../queue/QueueError.ts"
 import { backend, durabilityOf } from "../capabilities.ts"
 import type { ConnectionService } from "../connection.ts"
@@ -198,14 +198,7 @@ export const makeQueueDriver = (connection: ConnectionService): Effect.Effect<Dr
         backend,
         shared: connection.shared,
         atomicBatches: true,
-        delay: true,
-        priority: true,
-        dedupe: true,
-        groups: true,
-        ttl: true,
-        idempotentIds: true,
-        pause: true,
-        purge: true,
+        ...everyOption,
         clock: "machine",
         maxMessage,
         durability: durabilityOf(connection)

@@ -23,15 +23,29 @@ local function nextTime(q)
   return first
 end
 
-local function wake(q, count)
-  while count > 0 do
-    local member = redis.call('ZPOPMIN', q.w)[1]
-    if not member then return end
+-- Wakes the next one, of another channel than \`but\` if there is such a one among the next hundred. Answers its channel, nil: nobody waits.
+local function wakeOne(q, but)
+  while true do
+    local members = redis.call('ZRANGE', q.w, 0, but and 99 or 0)
+    local member = members[1]
+    if not member then return nil end
+    for i = 1, but and #members or 0 do
+      if string.sub(members[i], 1, #but + 1) ~= but .. '\\n' then
+        member = members[i]
+        break
+      end
+    end
+    redis.call('ZREM', q.w, member)
     local at = string.find(member, '\\n', 1, true)
-    local heard = redis.call('PUBLISH', string.sub(member, 1, at - 1), string.sub(member, at + 1))
+    local channel = string.sub(member, 1, at - 1)
+    local heard = redis.call('PUBLISH', channel, string.sub(member, at + 1))
     -- In a Cluster the count is that of one node only.
-    if heard > 0 or q.uncounted then count = count - 1 end
+    if heard > 0 or q.uncounted then return channel end
   end
+end
+
+local function wake(q, count)
+  while count > 0 and wakeOne(q) do count = count - 1 end
 end
 
 -- The end of every script. \`claimed\`: the caller just took messages, so of many ready ones it wakes one and that one the next.
@@ -53,8 +67,11 @@ local function finish(q, now, claimed)
     wake(q, claimed and 1 or math.min(ready, 8))
   else
     local soon = nextTime(q)
-    -- Two, so that one that dies does not take the moment with it.
-    if soon and soon < tonumber(first) then wake(q, 2) end
+    if soon and soon < tonumber(first) then
+      -- Two of different processes, so that one that dies does not take the moment with it.
+      local channel = wakeOne(q)
+      if channel then wakeOne(q, channel) end
+    end
   end
 end
 `
