@@ -42,6 +42,9 @@ const details: Readonly<Record<string, string>> = {
 /** What a user may not do directly has a code of its own, and what a script may not do for him has none. */
 const inScript = /^ERR (The user executing the script can't|ACL failure in script)/
 
+/** Before Redis 7 what went wrong in a script stands at the end of an error of the script. */
+const scriptError = /^ERR Error running script .*: -?([A-Z]+) (.*)$/s
+
 export const unsentFault: RedisFault = new RedisFault("unsent", "there is no connection to the server")
 
 /** There is no connection because the server refuses it, as after a change of the password. */
@@ -50,7 +53,8 @@ export const refusedConnection = (error: Error): RedisFault =>
 
 /** `sent`: whether the connection stood when the command was handed over. Errors of the client hold the arguments: only texts go on. */
 export const faultOf = (error: unknown, sent: boolean): RedisFault => {
-  const { message = String(error), name } = error as { readonly message?: string; readonly name?: string }
+  const { message: whole = String(error), name } = error as { readonly message?: string; readonly name?: string }
+  const message = whole.replace(scriptError, "$1 $2")
   if (name === "ReplyError") {
     const code = inScript.test(message) ? "NOPERM" : (/^-?([A-Z]+)\b/.exec(message)?.[1] ?? "ERR")
     const plain = message.replace(/ script: [0-9a-f]{40}.*$/s, "")

@@ -60,6 +60,7 @@ const parseUrl = (text: string): Place | RedisError => {
   // What begins a path, a query or a fragment ends host and credentials: the rest of a password would be tried as an address.
   if ((url.pathname + url.search + url.hash).includes("@"))
     return badUrl("its credentials hold a /, ? or #; write them percent-encoded: %2F, %3F, %23")
+  if (url.search !== "" || url.hash !== "") return badUrl("it has a query or a fragment; give options beside the url")
   if (url.port === "0") return badUrl("its port is 0; give one from 1 to 65535")
   const path = url.pathname.replace(/^\//, "")
   if (!/^\d*$/.test(path)) return badUrl(`its path is no database number`)
