@@ -17,7 +17,8 @@ export const housekeepingEvery = 30_000
 export const forkHousekeeper = (
   { call, namespace, realClock, run }: ConnectionService,
   keysOf: (queue: string) => ReadonlyArray<string>,
-  retention: Retention
+  retention: Retention,
+  registered: ReadonlySet<string>
 ): Effect.Effect<void, never, Scope.Scope> => {
   const tend = (queue: string): Effect.Effect<void, RedisFault> =>
     Effect.flatMap(run(tendScript, keysOf(queue), [retention.count, retention.age]), (reply) => {
@@ -25,6 +26,8 @@ export const forkHousekeeper = (
       return Effect.andThen(messageExpired(queue, expired), more === 1 ? tend(queue) : Effect.void)
     })
   const round = Effect.gen(function* () {
+    // Again: the server may have been set back or emptied.
+    if (registered.size > 0) yield* call("sadd", [registryKey(namespace), ...registered])
     const queues = (yield* call("smembers", [registryKey(namespace)])) as ReadonlyArray<Buffer>
     for (const queue of queues) yield* tend(queue.toString())
   })

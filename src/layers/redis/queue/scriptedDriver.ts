@@ -59,7 +59,7 @@ export const makeScriptedDriver = (
       registered.has(queue)
         ? Effect.void
         : Effect.map(call("sadd", [registryKey(namespace), queue]), () => void registered.add(queue))
-    yield* forkHousekeeper(connection, keysOf, retention)
+    yield* forkHousekeeper(connection, keysOf, retention, registered)
 
     const look = (queue: string, announce: number): Effect.Effect<Look, RedisFault> =>
       Effect.flatMap(run(lookScript, keysOf(queue), [announce]), (reply) => {

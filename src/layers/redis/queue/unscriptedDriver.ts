@@ -40,6 +40,9 @@ export const makeUnscriptedDriver = (
           )
 
     const round = Effect.gen(function* () {
+      // Again: the server may have been set back or emptied.
+      if (registered.size > 0)
+        yield* Effect.mapError(call("sadd", [registryKey(namespace), ...registered]), queueError("housekeeping"))
       const names = yield* Effect.mapError(call("smembers", [registryKey(namespace)]), queueError("housekeeping"))
       for (const name of names as ReadonlyArray<Buffer>) yield* keepLetters(driver, name.toString(), retention)
     })
