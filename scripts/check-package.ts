@@ -1,7 +1,8 @@
 /**
  * Packs the built package and looks at it as a stranger would: publint, attw, and a project of its own in a temporary
  * folder that has `effect` and no other dependency. Every door must load there, which proves that no optional peer is
- * reached unasked; `testing` is type-checked only, since it needs a test runner around it.
+ * reached unasked; the rooms of a driver library load beside that library. `testing` is type-checked only, since it needs a test runner
+ * around it.
  */
 import * as Fs from "node:fs"
 import * as Os from "node:os"
@@ -36,7 +37,9 @@ const files = new Set(listed.output.split("\n").map((line) => line.replace(/^pac
 const targets = Object.values(manifest.exports).flatMap((target) =>
   target === null ? [] : typeof target === "string" ? [target] : [target.types, target.default]
 )
-const guides = ["docs/kv.md", "docs/queue.md", "docs/cron.md", "docs/architecture.md"]
+const guides = ["docs/kv.md", "docs/queue.md", "docs/cron.md", "docs/redis.md", "docs/architecture.md"]
+/** The optional peer that a room is about. */
+const libraries: Readonly<Record<string, string>> = { "effect-seams/layers/redis": "ioredis" }
 const expected = [
   "README.md",
   "LICENSE",
@@ -69,7 +72,7 @@ Fs.symlinkSync(Path.join(root, "node_modules", "effect"), Path.join(modules, "ef
 const doors = Object.entries(manifest.exports)
   .filter(([, target]) => target !== null && typeof target !== "string")
   .map(([door]) => door.replace(/^\./, manifest.name))
-const loadable = doors.filter((door) => !door.endsWith("/testing"))
+const loadable = doors.filter((door) => !door.endsWith("/testing") && libraries[door] === undefined)
 
 const internal = [...files].find((file) => /^dist\/internal\/[^/]+\.js$/.test(file))
 Fs.writeFileSync(
@@ -87,6 +90,16 @@ Fs.writeFileSync(
 )
 const load = capture("node", ["load.mjs"], consumer)
 if (load.status !== 0) fail(`a door does not load with \`effect\` alone installed\n${load.output}`)
+
+for (const [door, library] of Object.entries(libraries)) {
+  Fs.writeFileSync(Path.join(consumer, "room.mjs"), `await import(${JSON.stringify(door)})`)
+  const without = capture("node", ["room.mjs"], consumer)
+  if (without.status === 0 || !without.output.includes(`Cannot find package '${library}'`))
+    fail(`${door} does not ask for ${library}\n${without.output}`)
+  Fs.symlinkSync(Path.join(root, "node_modules", library), Path.join(modules, library))
+  const beside = capture("node", ["room.mjs"], consumer)
+  if (beside.status !== 0) fail(`${door} does not load beside ${library}\n${beside.output}`)
+}
 
 for (const peer of ["vitest", "@effect/vitest", "fast-check", "@types/node"]) {
   Fs.mkdirSync(Path.dirname(Path.join(modules, peer)), { recursive: true })
