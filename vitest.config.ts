@@ -5,7 +5,8 @@ export default defineConfig({
     include: ["test/**/*.test.ts"],
     globalSetup: ["test/servers/global.ts"],
     pool: "forks",
-    maxWorkers: 2,
+    // More than the two cores that are meant: most tests wait, for servers and for leases.
+    maxWorkers: 3,
     testTimeout: 30_000,
     hookTimeout: 120_000,
     reporters: ["default"]

@@ -1,5 +1,4 @@
 import { Context, Effect, Layer } from "effect"
-import { TestClock } from "effect/testing"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
@@ -7,6 +6,7 @@ import * as Kv from "../../src/Kv.ts"
 import * as Memory from "../../src/layers/memory/index.ts"
 import * as Sqlite from "../../src/layers/sqlite/index.ts"
 import { cronKvSuite } from "../../src/testing/cronKvSuite.ts"
+import { advanceSettled } from "../support/settled.ts"
 
 cronKvSuite("over a memory Kv", {
   clock: "virtual",
@@ -27,13 +27,10 @@ const connections = (count: number) =>
     )
   )
 
-/** SQLite's commits take turns of the real event loop, which virtual time must not overtake. */
-const settled = TestClock.withLive(Effect.sleep(2))
-
 cronKvSuite("over SQLite", {
   clock: "virtual",
   processes: connections,
-  advance: (millis) => Effect.andThen(settled, Effect.andThen(TestClock.adjust(millis), settled))
+  advance: advanceSettled
 })
 
 cronKvSuite("over SQLite on the real clock", { clock: "live", processes: connections })

@@ -1,4 +1,4 @@
 import { cronRedisSuites } from "./cronRedis.ts"
 import { standalone } from "./redisBackends.ts"
 
-cronRedisSuites("a Redis server", standalone)
+cronRedisSuites("a Redis server", standalone, true)

@@ -9,20 +9,26 @@ import type { standalone } from "./redisBackends.ts"
 
 let stores = 0
 
-export const cronRedisSuites = (name: string, connect: typeof standalone): void => {
+export const cronRedisSuites = (
+  name: string,
+  connect: typeof standalone,
+  /** The whole contract of the scheduler besides the proof with processes. */
+  contract: boolean
+): void => {
   /** A store of its own is a namespace of its own. */
   const fresh = Effect.map(connect, (one) => ({ ...one, namespace: `cron-${process.pid}-${++stores}` }))
 
-  cronKvSuite(`over ${name}`, {
-    clock: "live",
-    processes: (count) =>
-      Effect.flatMap(fresh, (options) =>
-        Effect.replicateEffect(
-          Effect.map(Layer.build(Layer.fresh(Redis.layerKv(options))), (context) => Context.get(context, Kv.Kv)),
-          count
+  if (contract)
+    cronKvSuite(`over ${name}`, {
+      clock: "live",
+      processes: (count) =>
+        Effect.flatMap(fresh, (options) =>
+          Effect.replicateEffect(
+            Effect.map(Layer.build(Layer.fresh(Redis.layerKv(options))), (context) => Context.get(context, Kv.Kv)),
+            count
+          )
         )
-      )
-  })
+    })
 
   cronProcesses(name, {
     script: "test/contract/children/cronRedis.ts",

@@ -1,4 +1,4 @@
 import { cronRedisSuites } from "./cronRedis.ts"
 import { cluster } from "./redisBackends.ts"
 
-cronRedisSuites("a Redis Cluster", cluster)
+cronRedisSuites("a Redis Cluster", cluster, false)

@@ -7,6 +7,7 @@ import * as Queue from "../../src/Queue.ts"
 import { queueModelSuite } from "../../src/testing/queueModel.ts"
 import { queueAttemptsSuite, queueDriverSuite, queueSuite } from "../../src/testing/queueSuite.ts"
 import { temporaryFile } from "../support/processes.ts"
+import { advanceSettled } from "../support/settled.ts"
 
 /** `portable`: a Kv that holds no more than every Kv can, eight checks per commit for one. */
 for (const limits of ["natural", "portable"] as const) {
@@ -34,16 +35,7 @@ const overSqlite = (options: Sqlite.Options) =>
     )
   )
 
-/** A fresh file for every case. */
-const inFile = Layer.unwrap(
-  Effect.map(temporaryFile, (filename) => Layer.provide(Queue.layerKv(), Sqlite.layerKv({ filename })))
-)
-
-/** SQLite's commits take turns of the real event loop, which virtual time must not overtake. */
-const settled = TestClock.withLive(Effect.sleep(5))
-const advance = (millis: number) => Effect.andThen(settled, Effect.andThen(TestClock.adjust(millis), settled))
-
-queueDriverSuite("over SQLite in memory", { driver: overSqlite(inMemory), advance, clock: "virtual" })
+queueDriverSuite("over SQLite in memory", { driver: overSqlite(inMemory), advance: advanceSettled, clock: "virtual" })
 queueModelSuite("over SQLite in memory", { driver: overSqlite(inMemory), runs: 30 })
 queueSuite("over SQLite in memory", {
   layer: Layer.provide(Queue.layerKv(), Sqlite.layerKv(inMemory)),
@@ -51,17 +43,12 @@ queueSuite("over SQLite in memory", {
     kv: Sqlite.layerKv(inMemory),
     withDeadLetters: (deadLetters) => Layer.provide(Queue.layerKv({ deadLetters }), Sqlite.layerKv(inMemory))
   },
-  advance,
+  advance: advanceSettled,
   clock: "virtual"
 })
 
 queueDriverSuite("over a SQLite file, live clock", {
   driver: Effect.flatMap(temporaryFile, (filename) => overSqlite({ filename })),
-  advance: (millis) => Effect.sleep(millis),
-  clock: "live"
-})
-queueSuite("over a SQLite file, live clock", {
-  layer: inFile,
   advance: (millis) => Effect.sleep(millis),
   clock: "live"
 })

@@ -1,6 +1,6 @@
 /** What the queue over a Kv costs in calls of the Kv: the numbers of its README. */
 import { assert, describe, it } from "@effect/vitest"
-import { Duration, Effect, Fiber, Layer, Option, Schema } from "effect"
+import { Duration, Effect, Exit, Fiber, Layer, Option, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Kv from "../../src/Kv.ts"
 import * as Memory from "../../src/layers/memory/index.ts"
@@ -136,6 +136,7 @@ describe("the calls of a Kv that a queue makes", () => {
       yield* Jobs.enqueueAll(Array.from({ length: n }, (_, i) => i)).pipe(Effect.provideService(Queue.Queue, queue))
       const handled: Array<number> = []
       const opened: Array<Counted> = []
+      const workers = yield* Scope.make()
       for (let i = 0; i < 4; i++) {
         const one = yield* counted(stormy(driver, { random, latency: 3, failures: 0, unknowns: 0 }))
         opened.push(one)
@@ -151,10 +152,13 @@ describe("the calls of a Kv that a queue makes", () => {
               concurrency: 8
             }
           )
-        ).pipe(Effect.provideService(Queue.Queue, service), noDrain)
+        ).pipe(Effect.provideService(Queue.Queue, service), noDrain, Scope.provide(workers))
       }
       let millis = 0
       for (; millis < 20_000 && handled.length < n; millis++) yield* TestClock.adjust(1)
+      // What is under way on the network ends by the clock too.
+      const closing = yield* Effect.forkChild(Scope.close(workers, Exit.void), { startImmediately: true })
+      while (closing.pollUnsafe() === undefined) yield* TestClock.adjust(1)
       assert.strictEqual(new Set(handled).size, n)
       assert.lengthOf(handled, n)
       const sum = (of: (counts: Counted["counts"]) => number) => opened.reduce((all, { counts }) => all + of(counts), 0)

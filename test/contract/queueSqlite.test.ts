@@ -1,10 +1,10 @@
 import { Effect, Layer } from "effect"
-import { TestClock } from "effect/testing"
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import * as Sqlite from "../../src/layers/sqlite/index.ts"
 import { queueSuite } from "../../src/testing/queueSuite.ts"
+import { advanceSettled } from "../support/settled.ts"
 
 const inMemory = { filename: ":memory:" } as const
 const temporaryFile = Effect.acquireRelease(
@@ -16,10 +16,6 @@ const temporaryFile = Effect.acquireRelease(
 const inFile = <A, E>(layer: (options: Sqlite.Options) => Layer.Layer<A, E>) =>
   Layer.unwrap(Effect.map(temporaryFile, (filename) => layer({ filename })))
 
-/** SQLite's commits take turns of the real event loop, which virtual time must not overtake. */
-const settled = TestClock.withLive(Effect.sleep(2))
-const advance = (millis: number) => Effect.andThen(settled, Effect.andThen(TestClock.adjust(millis), settled))
-
 queueSuite("sqlite in memory", {
   layer: Sqlite.layerQueue(inMemory),
   sharedLayer: Sqlite.layer(inMemory),
@@ -27,7 +23,7 @@ queueSuite("sqlite in memory", {
     kv: Sqlite.layerKv(inMemory),
     withDeadLetters: (deadLetters) => Sqlite.layerQueue({ ...inMemory, deadLetters })
   },
-  advance,
+  advance: advanceSettled,
   clock: "virtual"
 })
 

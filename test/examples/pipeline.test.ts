@@ -369,14 +369,16 @@ describe("a bad command line", () => {
 })
 
 describe("the program text", () => {
-  it.live("names a backend in one line", () =>
+  it.live("names backends in one file", () =>
     Effect.gen(function* () {
-      const lines = fs
-        .readdirSync(path.dirname(main))
-        .flatMap((name) => fs.readFileSync(path.join(path.dirname(main), name), "utf8").split("\n"))
-        .filter((line) => !/^ *(?:\/\/|\*|\/\*\*)/.test(line))
-        .filter((line) => /sqlite|redis|postgres|rabbit|deno|bullmq|memory|layers\//i.test(line))
-      assert.deepStrictEqual(lines, ['import * as Backend from "../../src/layers/sqlite/index.ts"'])
+      const naming = fs.readdirSync(path.dirname(main)).filter((name) =>
+        fs
+          .readFileSync(path.join(path.dirname(main), name), "utf8")
+          .split("\n")
+          .filter((line) => !/^ *(?:\/\/|\*|\/\*\*)/.test(line))
+          .some((line) => /sqlite|redis|postgres|rabbit|deno|bullmq|memory|layers\//i.test(line))
+      )
+      assert.deepStrictEqual(naming, ["backend.ts"])
       const version = yield* Effect.callback<string>((resume) => {
         execFile(process.execPath, [main, "--help"], (_, out) => resume(Effect.succeed(out)))
       })
