@@ -22,7 +22,7 @@ import { makeWire } from "./wire.ts"
 
 /**
  * The connections to a server, shared by the drivers of this room. A program only passes it on, to build layers over one connection.
- * It holds one connection for commands and one for subscriptions; without scripts up to eight more for transactions.
+ * It holds one connection for commands and one for subscriptions; without scripts up to four more for transactions.
  *
  * @since 0.1.0
  * @category models

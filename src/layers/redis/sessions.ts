@@ -8,7 +8,7 @@ import type { Target } from "./target.ts"
 import type { Wire } from "./wire.ts"
 import { makeWire } from "./wire.ts"
 
-const most = 8
+const most = 4
 
 /** Runs with a connection that nobody else uses meanwhile. */
 export type WithSession = <A, E>(use: (wire: Wire) => Effect.Effect<A, E>) => Effect.Effect<A, E | RedisFault>

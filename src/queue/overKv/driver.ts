@@ -14,7 +14,7 @@ import { draftOf } from "./drafts.ts"
 import { queueKeys } from "./keys.ts"
 import type { QueuePlace } from "./place.ts"
 import { makeSharing } from "./sharing.ts"
-import { Signal } from "./signal.ts"
+import { Signal } from "../../internal/signal.ts"
 import { purge, setPaused, stats } from "./stats.ts"
 import { activity, makeWatches, versionOf } from "./watch.ts"
 
@@ -87,7 +87,7 @@ export const makeKvQueueDriver = Effect.fnUntraced(function* (
       keys: queueKeys(namespace, queue),
       instance,
       signal,
-      notify: () => signal.notify(),
+      notify: () => signal.raise(),
       nextToken,
       nextSeq,
       claiming: Semaphore.makeUnsafe(1),
@@ -106,7 +106,7 @@ export const makeKvQueueDriver = Effect.fnUntraced(function* (
   // A driver that outlives its scope must not keep those who wait.
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
-      for (const { signal } of places.values()) signal.notify()
+      for (const { signal } of places.values()) signal.raise()
     })
   )
 

@@ -7,7 +7,7 @@ import type { QueueError } from "../QueueError.ts"
 import { type Change, type Committing, queueError } from "./changes.ts"
 import { disturbsLine, setStep, transition } from "./machine.ts"
 import type { MessageRecord } from "./records.ts"
-import type { Signal } from "./signal.ts"
+import type { Signal } from "../../internal/signal.ts"
 
 /** A queue as one driver sees it. */
 export interface QueuePlace extends Committing {

@@ -19,7 +19,7 @@ const follow = (place: QueuePlace, part: PartHandle): Effect.Effect<void, KvErro
   Stream.runForEach(place.kv.watch([place.keys.wake]), (change) =>
     Effect.suspend(() => {
       const own = change._tag === "Put" && change.entry.value === place.instance
-      if (change._tag !== "Progress" && !own) place.signal.notify()
+      if (change._tag !== "Progress" && !own) place.signal.raise()
       return part.up
     })
   )

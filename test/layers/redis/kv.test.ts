@@ -386,7 +386,7 @@ describe("commits in flight", () => {
     }).pipe(Effect.scoped)
   )
 
-  it.live("without scripts they use at most eight connections more", () =>
+  it.live("without scripts they use at most four connections more", () =>
     Effect.gen(function* () {
       const one = yield* server
       const clientName = newNamespace()
@@ -398,7 +398,7 @@ describe("commits in flight", () => {
       )
       assert.strictEqual(new Set(stamps).size, 200)
       assert.strictEqual(yield* value(kv, ["sum"]), 200n)
-      assert.isAtMost(yield* connectionsOf(one, clientName), 10)
+      assert.isAtMost(yield* connectionsOf(one, clientName), 6)
     })
   )
 })

@@ -6,7 +6,7 @@ import type { Claimed, ClaimRequest, Consumer, Settlement } from "../../../queue
 import type { QueueError } from "../../../queue/QueueError.ts"
 import type { ConnectionService } from "../connection.ts"
 import type { RedisFault } from "../faults.ts"
-import { Signal } from "../signal.ts"
+import { Signal } from "../../../internal/signal.ts"
 import type { Arg, Reply } from "../wire.ts"
 import { queueError } from "./error.ts"
 import type { WakeUps } from "./wakeUps.ts"

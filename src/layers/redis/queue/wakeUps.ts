@@ -2,7 +2,7 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import type { ConnectionService } from "../connection.ts"
-import type { Signal } from "../signal.ts"
+import type { Signal } from "../../../internal/signal.ts"
 
 export interface WakeUps {
   readonly channel: string

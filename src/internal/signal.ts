@@ -1,4 +1,4 @@
-/** Tells those who wait in this process that a claim may find more. */
+/** A number that grows, and those in this process who wait for it. */
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 
@@ -6,19 +6,19 @@ export class Signal {
   #latch = Latch.makeUnsafe(false)
   #version = 0
 
-  /** Grows with every notification: take it before looking. */
+  /** Grows with every `raise`. Take it before you look: then a wait misses nothing that came since. */
   get version(): number {
     return this.#version
   }
 
-  notify(): void {
+  raise(): void {
     this.#version++
     const before = this.#latch
     this.#latch = Latch.makeUnsafe(false)
     before.openUnsafe()
   }
 
-  /** Completes when there was a notification since a version. */
+  /** Completes when the version is no longer the given one. */
   after(version: number): Effect.Effect<void> {
     return Effect.suspend(() => (this.#version === version ? this.#latch.await : Effect.void))
   }
