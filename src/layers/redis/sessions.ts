@@ -48,7 +48,9 @@ export const makeSessions = (target: Target): Effect.Effect<WithSession, never, 
           Effect.acquireUseRelease(acquire(failed), use, (wire, exit) =>
             // What it watched must not reach the next one.
             Effect.andThen(
-              Exit.isSuccess(exit) ? Effect.void : Effect.ignore(wire.call("unwatch", [])),
+              Exit.isSuccess(exit)
+                ? Effect.void
+                : Effect.ignore(Effect.timeoutOption(Effect.interruptible(wire.call("unwatch", [])), 1_000)),
               Effect.sync(() => void idle.push(wire))
             )
           )

@@ -5,6 +5,7 @@
  * Commits that come while a transaction is under way go together into the next, each with its own number, outcome and line of the
  * log. So the commits of one process do not disturb each other, however many write the same counter.
  */
+import type * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Random from "effect/Random"
@@ -14,7 +15,7 @@ import { KvError, Unavailable } from "../../../kv/KvError.ts"
 import { backend } from "../capabilities.ts"
 import type { ConnectionService } from "../connection.ts"
 import { timeOf } from "../connection.ts"
-import type { RedisFault } from "../faults.ts"
+import { RedisFault } from "../faults.ts"
 import type { Wire } from "../wire.ts"
 import type { CommitOptions } from "./commit.ts"
 import { commitError, kvError } from "./error.ts"
@@ -28,6 +29,8 @@ import { closing, type Command, writesOf } from "./watchedWrites.ts"
 const trimEvery = 64
 /** How long a commit that others disturb is tried again. */
 const patience = 5_000
+/** More than a connection that is opened and one that gives no answer take together. */
+const longest = 15_000
 /** What goes into one transaction. */
 const mostCommits = 128
 const mostMutations = 1_000
@@ -70,6 +73,11 @@ export const makeWatchedCommit = (
       const trim = commits >= trimEvery
       if (trim) commits = 0
       return session((wire) => attempt(wire, keys, options, group, trim)).pipe(
+        // All later commits wait for this one: whatever happens to it, it ends.
+        Effect.timeoutOrElse({
+          duration: longest,
+          orElse: () => Effect.fail(new GroupFault(new RedisFault("unknown", `no answer within ${longest} ms`)))
+        }),
         Effect.map((disturbed) => {
           if (disturbed.length === 0) return false
           const now = realClock.currentTimeMillisUnsafe()
@@ -84,6 +92,10 @@ export const makeWatchedCommit = (
         Effect.catch((fault) => {
           for (const { commit, resume } of group)
             resume(Effect.fail(fault._tag === "RedisFault" ? kvError("commit")(fault) : fault.of(commit.id)))
+          return Effect.succeed(false)
+        }),
+        Effect.catchCause((cause) => {
+          for (const { resume } of group) resume(Effect.failCause(cause as Cause.Cause<never>))
           return Effect.succeed(false)
         })
       )
