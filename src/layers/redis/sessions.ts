@@ -24,10 +24,8 @@ export const makeSessions = (target: Target): Effect.Effect<WithSession, never, 
       // One that fails is closed now and not with the layer: an outage may have thousands of them.
       const own = yield* Scope.fork(scope)
       return yield* Scope.provide(makeWire(target), own).pipe(
-        Effect.tapError(() => {
-          failures++
-          return Scope.close(own, Exit.void)
-        }),
+        Effect.tapError(() => Effect.sync(() => void failures++)),
+        Effect.onExit((exit) => (Exit.isSuccess(exit) ? Effect.void : Scope.close(own, Exit.void))),
         Effect.mapError((error) => new RedisFault("unsent", error.message))
       )
     })
@@ -45,13 +43,18 @@ export const makeSessions = (target: Target): Effect.Effect<WithSession, never, 
       Effect.suspend(() => {
         const failed = failures
         return permits.withPermits(1)(
-          Effect.acquireUseRelease(acquire(failed), use, (wire, exit) =>
-            // What it watched must not reach the next one.
-            Effect.andThen(
-              Exit.isSuccess(exit)
-                ? Effect.void
-                : Effect.ignore(Effect.timeoutOption(Effect.interruptible(wire.call("unwatch", [])), 1_000)),
-              Effect.sync(() => void idle.push(wire))
+          // Opening can be interrupted, or a time limit could not end one that gets no answer.
+          Effect.uninterruptibleMask((restore) =>
+            Effect.flatMap(restore(acquire(failed)), (wire) =>
+              Effect.onExit(restore(use(wire)), (exit) =>
+                // What it watched must not reach the next one.
+                Effect.andThen(
+                  Exit.isSuccess(exit)
+                    ? Effect.void
+                    : Effect.ignore(Effect.timeoutOption(Effect.interruptible(wire.call("unwatch", [])), 1_000)),
+                  Effect.sync(() => void idle.push(wire))
+                )
+              )
             )
           )
         )
