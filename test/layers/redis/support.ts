@@ -23,12 +23,12 @@ export const addressOf = ({ port }: { readonly port: number }): { readonly host:
   port
 })
 
-/** Asks until the answer is yes, for 10 seconds. */
+/** Asks until the answer is yes, for 20 seconds: twice as long as an idle worker or watcher leaves between two looks of its own. */
 export const eventually = <E, R>(what: string, question: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>
   question.pipe(
     Effect.repeat({ until: (yes) => yes, schedule: Schedule.spaced("10 millis") }),
     Effect.asVoid,
-    Effect.timeoutOrElse({ duration: "10 seconds", orElse: () => Effect.die(new Error(`not in 10 seconds: ${what}`)) })
+    Effect.timeoutOrElse({ duration: "20 seconds", orElse: () => Effect.die(new Error(`not in 20 seconds: ${what}`)) })
   )
 
 /** Everything a failure may be printed as. */
