@@ -6,7 +6,7 @@ import { RedisError, Unsupported } from "../errors.ts"
 import type { QueueOptions } from "../options.ts"
 import { refusalOf } from "../probe.ts"
 import { modelKey } from "./keys.ts"
-import { retentionOf } from "./retention.ts"
+import { retentionOf } from "../../../internal/retention.ts"
 import { makeScriptedDriver } from "./scriptedDriver.ts"
 import { makeUnscriptedDriver } from "./unscriptedDriver.ts"
 

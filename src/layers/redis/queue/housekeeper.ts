@@ -8,7 +8,7 @@ import { messageExpired } from "../../../internal/queueMetrics.ts"
 import type { ConnectionService } from "../connection.ts"
 import type { RedisFault } from "../faults.ts"
 import { registryKey } from "./keys.ts"
-import type { Retention } from "./retention.ts"
+import type { Retention } from "../../../internal/retention.ts"
 import { tendScript } from "./scripts.ts"
 
 /** Each process looks at every queue of the namespace this often. */

@@ -16,7 +16,7 @@ import { queueError } from "./error.ts"
 import { forkHousekeeper } from "./housekeeper.ts"
 import { activityChannel, queueKeys, registryKey } from "./keys.ts"
 import { makePublisher } from "./publisher.ts"
-import type { Retention } from "./retention.ts"
+import type { Retention } from "../../../internal/retention.ts"
 import { lookScript, pauseScript, purgeScript } from "./scripts.ts"
 import { makeWakeUps } from "./wakeUps.ts"
 

@@ -14,7 +14,7 @@ import { makeKvDriver } from "../kv/driver.ts"
 import { queueError } from "./error.ts"
 import { housekeepingEvery } from "./housekeeper.ts"
 import { registryKey } from "./keys.ts"
-import type { Retention } from "./retention.ts"
+import type { Retention } from "../../../internal/retention.ts"
 
 /** Watches of a queue need the last moments only. */
 const logLength = 10_000

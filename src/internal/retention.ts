@@ -1,6 +1,6 @@
+import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
-import { describeInput, durationMillis } from "../../../internal/durationMillis.ts"
-import type { QueueOptions } from "../options.ts"
+import { describeInput, durationMillis } from "./durationMillis.ts"
 
 /** How many dead letters a queue keeps, and for how many milliseconds; 0: no limit. */
 export interface Retention {
@@ -8,7 +8,14 @@ export interface Retention {
   readonly age: number
 }
 
-export const retentionOf = (options: QueueOptions | undefined): Effect.Effect<Retention> => {
+export interface RetentionOptions {
+  readonly deadLetterRetention?:
+    | { readonly count?: number | undefined; readonly age?: Duration.Input | undefined }
+    | undefined
+}
+
+/** Dies with a `RangeError` when a limit is unusable. */
+export const retentionOf = (options: RetentionOptions | undefined): Effect.Effect<Retention> => {
   const { age = "90 days", count = 100_000 } = options?.deadLetterRetention ?? {}
   const millis = durationMillis(age)
   if (!(count > 0) || (Number.isFinite(count) && !Number.isInteger(count)))

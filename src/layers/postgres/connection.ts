@@ -1,0 +1,246 @@
+import * as PgClient from "@effect/sql-pg/PgClient"
+import * as Clock from "effect/Clock"
+import * as Config from "effect/Config"
+import * as Context from "effect/Context"
+import * as Effect from "effect/Effect"
+import * as Layer from "effect/Layer"
+import * as Reactivity from "effect/reactivity/Reactivity"
+import type * as Scope from "effect/Scope"
+import { SqlClient } from "effect/sql/SqlClient"
+import type { SqlError } from "effect/sql/SqlError"
+import { AuthRefused, PostgresError, TlsRefused, Unreachable, WrongServer } from "./errors.ts"
+import { faultOf, type PostgresFault, serverError } from "./faults.ts"
+import type { Hints } from "./hints.ts"
+import { makeHints } from "./hints.ts"
+import { migrated } from "./migrate.ts"
+import type { ConnectionOptions, SchemaOptions } from "./options.ts"
+import { inSchema } from "./schema/migrations.ts"
+import type { Session } from "./session.ts"
+import { makeSession } from "./session.ts"
+import { addressOf, type Settings, settingsOf, targetOf } from "./target.ts"
+
+/**
+ * The server behind a connection.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ServerFacts {
+  /** As `server_version_num`: 150004 for 15.4. */
+  readonly version: number
+  readonly fsync: boolean
+  readonly synchronousCommit: string
+}
+
+/**
+ * A client and a schema, shared by the drivers of this room. A program only passes it on, to build layers over one connection.
+ *
+ * @since 0.1.0
+ * @category models
+ */
+export interface ConnectionService extends Session {
+  /** Where the server is, without credentials. */
+  readonly address: string
+  readonly schema: string
+  /** Puts the schema's name in the place of `seams.` in a statement. */
+  readonly sql: (statement: string) => string
+  readonly client: PgClient.PgClient
+  readonly server: ServerFacts
+  /** Identity of the store: equal for all connections of this process to the same tables. */
+  readonly store: symbol
+  readonly hints: Hints
+  /** How long somebody who waits leaves between two looks of his own, in milliseconds. */
+  readonly pollInterval: () => number
+  readonly realClock: Clock.Clock
+  /** The server's clock, in milliseconds since the epoch. */
+  readonly now: Effect.Effect<number, PostgresFault>
+  readonly ping: Effect.Effect<void, PostgresFault>
+}
+
+/**
+ * The connection of the PostgreSQL layers as a service, for programs that build Kv and Queue from one connection by hand.
+ *
+ * @since 0.1.0
+ * @category services
+ */
+export class Connection extends Context.Service<Connection, ConnectionService>()(
+  "effect-seams/layers/postgres/Connection"
+) {}
+
+/** While hints arrive, a look of one's own is for those that were lost. */
+const safetyPoll = 5_000
+const oldestServer = 130_000
+
+const failed = (reason: PostgresError["reason"]) => new PostgresError({ reason })
+
+const connectError =
+  (address: string, tls: boolean) =>
+  (error: SqlError): PostgresError => {
+    const answer = serverError(error)
+    const { detail } = faultOf(error)
+    const { code = "", message = "" } = (error.reason.cause ?? {}) as {
+      readonly code?: string
+      readonly message?: string
+    }
+    if (answer !== undefined) {
+      if (code.startsWith("28") || code === "3D000" || code === "42501")
+        return failed(new AuthRefused({ address, detail: message }))
+      return failed(new Unreachable({ address, detail: message }))
+    }
+    if (error.reason._tag === "AuthenticationError")
+      return failed(new AuthRefused({ address, detail: error.reason.message ?? message }))
+    if (/CERT|_SSL_|TLS|UNABLE_TO|SELF_SIGNED|EPROTO/.test(code) || /SSL|TLS|certificate/i.test(message))
+      return failed(new TlsRefused({ address, detail: message }))
+    if (
+      /Closed|closed unexpectedly|protocol|Unexpected|message|malformed/i.test(`${error.reason.message} ${message}`) &&
+      code === ""
+    )
+      return failed(new WrongServer({ address, detail: `it does not speak PostgreSQL's protocol (${message})` }))
+    return failed(
+      new Unreachable({
+        address,
+        detail:
+          tls && code === "ETIMEDOUT"
+            ? "no secure connection came about in time"
+            : detail.replace("there is no connection to the server: ", "")
+      })
+    )
+  }
+
+const factsOf = (client: PgClient.PgClient, address: string, tls: boolean): Effect.Effect<ServerFacts, PostgresError> =>
+  Effect.gen(function* () {
+    const rows = yield* Effect.mapError(
+      client.unsafe<{ readonly version: string; readonly fsync: string; readonly synchronous: string }>(
+        "SELECT current_setting('server_version_num') AS version, current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS synchronous"
+      ),
+      connectError(address, tls)
+    )
+    const { fsync, synchronous, version } = rows[0]!
+    if (Number(version) < oldestServer)
+      return yield* new PostgresError({
+        reason: new WrongServer({
+          address,
+          detail: `its version is ${Math.floor(Number(version) / 10_000)}, and 13 is the oldest that works`
+        })
+      })
+    return { version: Number(version), fsync: fsync === "on", synchronousCommit: synchronous }
+  })
+
+const connected = (
+  client: PgClient.PgClient,
+  address: string,
+  tls: boolean,
+  settings: Settings
+): Effect.Effect<ConnectionService, PostgresError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const { commandTimeout, pollInterval, schema } = settings
+    const realClock = Clock.Clock.defaultValue()
+    // A transaction that is open where the layer is built is none of ours.
+    const outside = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+      Effect.updateContext(
+        effect,
+        Context.omit(client.transactionService) as unknown as (context: Context.Context<R>) => Context.Context<R>
+      )
+    const server = yield* outside(factsOf(client, address, tls))
+    const { store } = yield* outside(migrated(client, address, settings))
+    const session = makeSession(client, commandTimeout, realClock)
+    const hints = yield* outside(makeHints(client, session, settings, store, realClock))
+    return {
+      ...session,
+      address,
+      schema,
+      sql: (statement) => inSchema(schema, statement),
+      client,
+      server,
+      store: Symbol.for(`effect-seams/layers/postgres/${store}`),
+      hints,
+      pollInterval: () => (hints.live() ? safetyPoll : pollInterval),
+      realClock,
+      now: Effect.map(session.query("SELECT date_part('epoch', clock_timestamp()) * 1000", []), ([row]) =>
+        Math.floor(row![0] as number)
+      ),
+      ping: Effect.asVoid(session.apart("SELECT 1", []))
+    }
+  })
+
+/**
+ * Connects for the life of a scope, and makes the schema ready. Lost connections come back by themselves.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeConnection = (
+  options: ConnectionOptions = {}
+): Effect.Effect<ConnectionService, PostgresError, Scope.Scope> =>
+  Effect.gen(function* () {
+    const settings = settingsOf(options)
+    if (settings instanceof PostgresError) return yield* settings
+    const target = targetOf(options)
+    if (target instanceof PostgresError) return yield* target
+    const client = yield* Effect.provideServiceEffect(
+      PgClient.make(target.config),
+      Reactivity.Reactivity,
+      Reactivity.make
+    ).pipe(Effect.mapError(connectError(target.address, target.tls)))
+    return yield* connected(client, target.address, target.tls, settings)
+  })
+
+/**
+ * The same over a client that the program has; the client is used and not closed. One of its connections listens: give it two at least.
+ *
+ * @since 0.1.0
+ * @category constructors
+ */
+export const makeConnectionFrom = (
+  client: PgClient.PgClient,
+  options: SchemaOptions = {}
+): Effect.Effect<ConnectionService, PostgresError, Scope.Scope> =>
+  Effect.suspend(() => {
+    const settings = settingsOf(options)
+    return settings instanceof PostgresError
+      ? Effect.fail(settings)
+      : connected(client, addressOf(client.config), client.config.ssl !== undefined, settings)
+  })
+
+/**
+ * {@link makeConnection} as a layer. Its client comes with it: `withTransaction` of that client is what enqueues, settles and Kv writes join.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConnection = (
+  options?: ConnectionOptions
+): Layer.Layer<Connection | PgClient.PgClient | SqlClient, PostgresError> =>
+  Layer.effectContext(
+    Effect.map(makeConnection(options), (connection) =>
+      Context.make(Connection, connection).pipe(
+        Context.add(PgClient.PgClient, connection.client),
+        Context.add(SqlClient, connection.client)
+      )
+    )
+  )
+
+/**
+ * {@link layerConnection} with options from `Config`.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConnectionConfig = (
+  options: Config.Wrap<ConnectionOptions>
+): Layer.Layer<Connection | PgClient.PgClient | SqlClient, PostgresError | Config.ConfigError> =>
+  Layer.unwrap(Effect.map(Config.unwrap(options), layerConnection))
+
+/**
+ * {@link makeConnectionFrom} as a layer, over the `PgClient` of the program.
+ *
+ * @since 0.1.0
+ * @category layers
+ */
+export const layerConnectionFrom = (
+  options?: SchemaOptions
+): Layer.Layer<Connection, PostgresError, PgClient.PgClient> =>
+  Layer.effect(
+    Connection,
+    Effect.flatMap(PgClient.PgClient, (client) => makeConnectionFrom(client, options))
+  )

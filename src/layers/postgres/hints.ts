@@ -1,0 +1,141 @@
+/**
+ * `LISTEN` and `NOTIFY`: hints that somebody may find something, never data. One connection and one channel for all seams of a layer;
+ * what a broken connection may have missed is a hint to everybody.
+ *
+ * A payload is words with blanks between: `kv` for the change log, a queue's number for a queue, with `@` and the lowest number of a fresh
+ * message behind it when there is one. Words are gathered and sent apart from the transaction that they tell of: `NOTIFY` holds a
+ * lock of the whole database until its commit is on the disk, which would let one commit through at a time.
+ */
+import * as PgClient from "@effect/sql-pg/PgClient"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import * as Pool from "effect/Queue"
+import * as Random from "effect/Random"
+import type * as Scope from "effect/Scope"
+import * as Reactivity from "effect/reactivity/Reactivity"
+import type { Session } from "./session.ts"
+import type { Settings } from "./target.ts"
+
+/** Between two notifications of a process. */
+const gap = 3
+/** How long a layer that is built waits for its first `LISTEN`: without it, it polls at first. */
+const patience = 2_000
+/** A payload has 8,000 bytes. */
+const mostWords = 200
+
+export interface Hints {
+  /** Calls `heard` with what stands behind the word's `@`, and with `undefined` when some may have been missed; until the scope closes. */
+  readonly listen: (
+    topic: string,
+    heard: (low: number | undefined, missed: boolean) => void
+  ) => Effect.Effect<void, never, Scope.Scope>
+  /** Tells this process at once, and the others soon. */
+  readonly tell: (topic: string, low?: number) => void
+  /** Whether hints of other processes arrive: without that, look by yourself more often. */
+  readonly live: () => boolean
+  readonly channel: string
+}
+
+export const makeHints = (
+  client: PgClient.PgClient,
+  session: Session,
+  { listen }: Settings,
+  store: string,
+  realClock: Clock.Clock
+): Effect.Effect<Hints, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const channel = `seams_${store.replaceAll("-", "")}`
+    const listeners = new Map<string, Set<(low: number | undefined, missed: boolean) => void>>()
+    let live = false
+    const first = Latch.makeUnsafe(false)
+    const hear = (topic: string, low: number | undefined, missed: boolean) => {
+      for (const heard of Array.from(listeners.get(topic) ?? [])) heard(low, missed)
+    }
+    const missed = () => {
+      for (const topic of Array.from(listeners.keys())) hear(topic, undefined, true)
+    }
+    const read = (payload: string) => {
+      for (const word of payload.split(" ")) {
+        const at = word.indexOf("@")
+        if (at < 0) hear(word, undefined, false)
+        else hear(word.slice(0, at), Number(word.slice(at + 1)), false)
+      }
+    }
+
+    const direct =
+      typeof listen === "boolean"
+        ? Effect.succeed(client)
+        : Effect.provideServiceEffect(
+            PgClient.makeClient({ url: listen, applicationName: "effect-seams listen", keepAlive: "10 seconds" }),
+            Reactivity.Reactivity,
+            Reactivity.make
+          )
+    const once = Effect.scoped(
+      Effect.gen(function* () {
+        const notifications = yield* (yield* direct).listen(channel)
+        yield* Effect.addFinalizer(() => Effect.sync(() => void (live = false)))
+        live = true
+        first.openUnsafe()
+        missed()
+        while (true) read((yield* Pool.take(notifications)).payload)
+      })
+    )
+    const listening = Effect.gen(function* () {
+      let failures = 0
+      while (true) {
+        const begun = realClock.currentTimeMillisUnsafe()
+        yield* Effect.exit(once)
+        failures = realClock.currentTimeMillisUnsafe() - begun > 10_000 ? 0 : failures + 1
+        yield* Effect.sleep(Math.min(2_000, 25 * 2 ** Math.min(failures, 7)) * (0.5 + (yield* Random.next)))
+      }
+    })
+    if (listen !== false) {
+      yield* Effect.forkScoped(Effect.provideService(listening, Clock.Clock, realClock))
+      yield* Effect.provideService(Effect.timeoutOption(first.await, patience), Clock.Clock, realClock)
+    }
+
+    let pending = new Map<string, number | undefined>()
+    const something = Latch.makeUnsafe(false)
+    const send = Effect.suspend(() => {
+      something.closeUnsafe()
+      const words = Array.from(pending, ([topic, low]) => (low === undefined ? topic : `${topic}@${low}`))
+      pending = new Map()
+      const payloads: Array<string> = []
+      for (let i = 0; i < words.length; i += mostWords) payloads.push(words.slice(i, i + mostWords).join(" "))
+      // One that is lost is made up for by those who look by themselves.
+      return Effect.ignore(
+        Effect.forEach(payloads, (payload) => session.apart("SELECT pg_notify($1, $2)", [channel, payload]), {
+          discard: true
+        })
+      )
+    })
+    const telling = Effect.forever(Effect.andThen(something.await, Effect.andThen(send, Effect.sleep(gap))))
+    // Also without a listener of our own: others of the schema may have one.
+    yield* Effect.forkScoped(Effect.provideService(telling, Clock.Clock, realClock))
+
+    return {
+      channel,
+      listen: (topic, heard) =>
+        Effect.acquireRelease(
+          Effect.sync(() => {
+            const those = listeners.get(topic)
+            if (those === undefined) listeners.set(topic, new Set([heard]))
+            else those.add(heard)
+          }),
+          () =>
+            Effect.sync(() => {
+              const those = listeners.get(topic)
+              those?.delete(heard)
+              if (those?.size === 0) listeners.delete(topic)
+            })
+        ),
+      tell: (topic, low) => {
+        hear(topic, low, false)
+        const before = pending.get(topic)
+        pending.set(topic, low === undefined ? before : before === undefined ? low : Math.min(before, low))
+        something.openUnsafe()
+      },
+      live: () => live
+    }
+  })

@@ -1,0 +1,1 @@
+export const kvFunctions: ReadonlyArray<string> = []

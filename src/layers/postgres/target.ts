@@ -1,0 +1,144 @@
+/** From options to a client's configuration, checked before anything is tried. */
+import type { PgPoolConfig } from "@effect/sql-pg/PgClient"
+import * as Redacted from "effect/Redacted"
+import { describeInput, durationMillis } from "../../internal/durationMillis.ts"
+import { InvalidOption, PostgresError } from "./errors.ts"
+import type { ConnectionOptions, SchemaOptions } from "./options.ts"
+
+/** What every layer of the room goes by. */
+export interface Settings {
+  readonly schema: string
+  readonly migrate: "auto" | "check" | "manual"
+  /** A url: of the direct address to listen at. */
+  readonly listen: boolean | Redacted.Redacted
+  /** Milliseconds. */
+  readonly pollInterval: number
+  /** Milliseconds. */
+  readonly commandTimeout: number
+}
+
+export interface Target {
+  /** Without credentials, for messages. */
+  readonly address: string
+  readonly tls: boolean
+  readonly config: PgPoolConfig
+}
+
+const invalid = (option: string, detail: string): PostgresError =>
+  new PostgresError({ reason: new InvalidOption({ option, detail }) })
+
+const limitOf = (option: string, given: SchemaOptions["pollInterval"], otherwise: number): number | PostgresError => {
+  if (given === undefined) return otherwise
+  const millis = durationMillis(given)
+  return millis !== undefined && millis > 0 && Number.isFinite(millis)
+    ? millis
+    : invalid(option, `${describeInput(given)} is no limit; give a finite duration above zero`)
+}
+
+const schemaPattern = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,62}$/
+
+export const settingsOf = (options: SchemaOptions): Settings | PostgresError => {
+  const schema = options.schema ?? "seams"
+  if (!schemaPattern.test(schema) || schema.startsWith("pg_"))
+    return invalid(
+      "schema",
+      `${JSON.stringify(schema)} is no name for it; use 1 to 63 letters, digits, dashes and underscores, and do not begin with a dash or pg_`
+    )
+  const migrate = options.migrate ?? "auto"
+  if (!["auto", "check", "manual"].includes(migrate))
+    return invalid("migrate", `${JSON.stringify(migrate)} is none of "auto", "check" and "manual"`)
+  const pollInterval = limitOf("pollInterval", options.pollInterval, 250)
+  if (typeof pollInterval !== "number") return pollInterval
+  const commandTimeout = limitOf("commandTimeout", options.commandTimeout, 5_000)
+  if (typeof commandTimeout !== "number") return commandTimeout
+  const { listen = true } = options
+  if (typeof listen === "boolean") return { schema, migrate, pollInterval, commandTimeout, listen }
+  const url = checkUrl("listen", secret(listen))
+  return url instanceof PostgresError
+    ? url
+    : { schema, migrate, pollInterval, commandTimeout, listen: Redacted.make(secret(listen)) }
+}
+
+const secret = (text: string | Redacted.Redacted): string => (typeof text === "string" ? text : Redacted.value(text))
+
+const sslModes = ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"]
+
+/** A url that the client can use, or what is wrong with it, in words that hold nothing of it. */
+const checkUrl = (option: string, text: string): URL | PostgresError => {
+  const wrong = (detail: string) => invalid(option, detail)
+  let url: URL
+  try {
+    url = new URL(text)
+  } catch {
+    return wrong('it is no URL; write postgres://user:password@host:port/database, with "%40" for an @ in a password')
+  }
+  if (url.protocol !== "postgres:" && url.protocol !== "postgresql:")
+    return wrong(`its scheme is ${url.protocol}//; use postgres://`)
+  // What begins a path, a query or a fragment ends host and credentials: the rest of a password would be tried as an address.
+  if ((url.pathname + url.hash).includes("@"))
+    return wrong("its credentials hold a /, ? or #; write them percent-encoded: %2F, %3F, %23")
+  if (url.port === "0") return wrong("its port is 0; give one from 1 to 65535")
+  try {
+    for (const part of [url.username, url.password, url.pathname]) decodeURIComponent(part)
+  } catch {
+    return wrong("it holds a percent sign that begins no percent-encoded byte; write %25 for a percent sign")
+  }
+  const mode = url.searchParams.get("sslmode")
+  if (mode !== null && !sslModes.includes(mode)) return wrong(`its sslmode is none of ${sslModes.join(", ")}`)
+  return url
+}
+
+const format = (host: string, port: number): string => (host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`)
+
+export const targetOf = (options: ConnectionOptions): Target | PostgresError => {
+  const { maxConnections = 10, port } = options
+  if (port !== undefined && !(Number.isInteger(port) && port > 0 && port < 65_536))
+    return invalid("port", `${port} is no port; give a whole number from 1 to 65535`)
+  if (!(Number.isInteger(maxConnections) && maxConnections >= 2 && maxConnections <= 10_000))
+    return invalid("maxConnections", `${maxConnections} is no size for a pool; give a whole number from 2`)
+  const connectTimeout = limitOf("connectTimeout", options.connectTimeout, 5_000)
+  if (typeof connectTimeout !== "number") return connectTimeout
+  for (const name of ["host", "database", "username", "applicationName"] as const)
+    if (options[name]?.includes("\0") === true || options[name] === "")
+      return invalid(name, "it is empty or holds a NUL character")
+  const url = options.url === undefined ? undefined : checkUrl("url", secret(options.url))
+  if (url instanceof PostgresError) return url
+  const host = options.host ?? url?.searchParams.get("host") ?? (url === undefined ? "" : hostOf(url))
+  return {
+    address: format(
+      host === "" ? "127.0.0.1" : host,
+      port ?? Number(url?.searchParams.get("port") ?? (url?.port || 5432))
+    ),
+    tls: options.tls === undefined ? tlsOf(url) : options.tls !== false,
+    config: {
+      ...(options.url === undefined ? undefined : { url: Redacted.make(secret(options.url)) }),
+      host: host === "" ? "127.0.0.1" : host,
+      port,
+      database: options.database,
+      username: options.username ?? (url !== undefined && url.username !== "" ? undefined : "postgres"),
+      password: options.password === undefined ? undefined : Redacted.make(secret(options.password)),
+      ssl: options.tls,
+      applicationName: options.applicationName ?? url?.searchParams.get("application_name") ?? "effect-seams",
+      connectTimeout,
+      keepAlive: "10 seconds",
+      maxConnections,
+      prepare: options.prepare,
+      // A value of 16 MiB, and what stands beside it.
+      maxMessageSize: 268_435_456
+    }
+  }
+}
+
+const hostOf = (url: URL): string => decodeURIComponent(url.hostname.replace(/^\[|\]$/g, ""))
+
+const tlsOf = (url: URL | undefined): boolean => {
+  const mode = url?.searchParams.get("sslmode") ?? "disable"
+  return mode === "require" || mode.startsWith("verify")
+}
+
+/** The address of a client that the program has. */
+export const addressOf = ({ host, path, port, url }: PgPoolConfig): string => {
+  if (path !== undefined) return path
+  const parsed = url === undefined || !URL.canParse(Redacted.value(url)) ? undefined : new URL(Redacted.value(url))
+  return format(host ?? parsed?.hostname ?? "localhost", port ?? Number(parsed?.port || 5432))
+}
