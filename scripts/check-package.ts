@@ -39,7 +39,10 @@ const targets = Object.values(manifest.exports).flatMap((target) =>
 )
 const guides = ["docs/kv.md", "docs/queue.md", "docs/cron.md", "docs/redis.md", "docs/architecture.md"]
 /** The optional peer that a room is about. */
-const libraries: Readonly<Record<string, string>> = { "effect-seams/layers/redis": "ioredis" }
+const libraries: Readonly<Record<string, string>> = {
+  "effect-seams/layers/postgres": "@effect/sql-pg",
+  "effect-seams/layers/redis": "ioredis"
+}
 const expected = [
   "README.md",
   "LICENSE",

@@ -67,6 +67,8 @@ export {
   Unencodable,
   Unsupported
 } from "./queue/QueueError.ts"
+export { relay } from "./queue/relay.ts"
+export type { RelayOptions } from "./queue/relay.ts"
 export { make, Queue } from "./queue/service.ts"
 export type { MakeOptions, Service } from "./queue/service.ts"
 export { deadLetter, discard, retryIn, Settle, snooze } from "./queue/settle.ts"

@@ -13,4 +13,12 @@ const on = <A, E>(layer: (all: Postgres.Options) => Layer.Layer<A, E>, more: Pos
 
 queueDriverSuite("postgres", { driver, ...live })
 queueAttemptsSuite("postgres", { driver, ...live })
-queueSuite("postgres", { layer: on(Postgres.layerQueue), ...live })
+queueSuite("postgres", {
+  layer: on(Postgres.layerQueue),
+  sharedLayer: on(Postgres.layer),
+  foreign: {
+    kv: on(Postgres.layerKv),
+    withDeadLetters: (deadLetters) => on(Postgres.layerQueue, { deadLetters })
+  },
+  ...live
+})

@@ -46,7 +46,7 @@ export const configuration = (args: ReadonlyArray<string>): string =>
 export const certificateOf = (directory: string): string => Path.join(directory, "tls.crt")
 
 /** Signed by itself, so the certificate is also the authority to trust. */
-const makeCertificate = Effect.fnUntraced(function* (directory: string) {
+export const makeCertificate = Effect.fnUntraced(function* (directory: string) {
   const openssl = which("openssl")
   if (openssl === undefined) return yield* new ServerError({ kind, message: "openssl is not installed" })
   const files = ["-keyout", Path.join(directory, "tls.key"), "-out", certificateOf(directory)]

@@ -7,17 +7,17 @@ import * as Layer from "effect/Layer"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import type * as Scope from "effect/Scope"
 import { SqlClient } from "effect/sql/SqlClient"
-import type { SqlError } from "effect/sql/SqlError"
-import { AuthRefused, PostgresError, TlsRefused, Unreachable, WrongServer } from "./errors.ts"
-import { faultOf, type PostgresFault, serverError } from "./faults.ts"
+import { connectErrorAt } from "./connectError.ts"
+import { PostgresError, Unreachable, WrongServer } from "./errors.ts"
+import type { PostgresFault } from "./faults.ts"
 import type { Hints } from "./hints.ts"
 import { makeHints } from "./hints.ts"
 import { migrated } from "./migrate.ts"
 import type { ConnectionOptions, SchemaOptions } from "./options.ts"
 import { inSchema } from "./schema/migrations.ts"
 import type { Session } from "./session.ts"
-import { makeSession } from "./session.ts"
-import { addressOf, type Settings, settingsOf, targetOf } from "./target.ts"
+import { limited, makeSession } from "./session.ts"
+import { placeOf, type Place, type Settings, settingsOf, targetOf } from "./target.ts"
 
 /**
  * The server behind a connection.
@@ -70,70 +70,37 @@ export class Connection extends Context.Service<Connection, ConnectionService>()
 /** While hints arrive, a look of one's own is for those that were lost. */
 const safetyPoll = 5_000
 const oldestServer = 130_000
+/** With the wait for others who migrate. */
+const longestMigration = 60_000
 
-const failed = (reason: PostgresError["reason"]) => new PostgresError({ reason })
-
-const connectError =
-  (address: string, tls: boolean) =>
-  (error: SqlError): PostgresError => {
-    const answer = serverError(error)
-    const { detail } = faultOf(error)
-    const { code = "", message = "" } = (error.reason.cause ?? {}) as {
-      readonly code?: string
-      readonly message?: string
-    }
-    if (answer !== undefined) {
-      if (code.startsWith("28") || code === "3D000" || code === "42501")
-        return failed(new AuthRefused({ address, detail: message }))
-      return failed(new Unreachable({ address, detail: message }))
-    }
-    if (error.reason._tag === "AuthenticationError")
-      return failed(new AuthRefused({ address, detail: error.reason.message ?? message }))
-    if (/CERT|_SSL_|TLS|UNABLE_TO|SELF_SIGNED|EPROTO/.test(code) || /SSL|TLS|certificate/i.test(message))
-      return failed(new TlsRefused({ address, detail: message }))
-    if (
-      /Closed|closed unexpectedly|protocol|Unexpected|message|malformed/i.test(`${error.reason.message} ${message}`) &&
-      code === ""
-    )
-      return failed(new WrongServer({ address, detail: `it does not speak PostgreSQL's protocol (${message})` }))
-    return failed(
-      new Unreachable({
-        address,
-        detail:
-          tls && code === "ETIMEDOUT"
-            ? "no secure connection came about in time"
-            : detail.replace("there is no connection to the server: ", "")
-      })
-    )
-  }
-
-const factsOf = (client: PgClient.PgClient, address: string, tls: boolean): Effect.Effect<ServerFacts, PostgresError> =>
+const factsOf = (client: PgClient.PgClient, place: Place): Effect.Effect<ServerFacts, PostgresError> =>
   Effect.gen(function* () {
-    const rows = yield* Effect.mapError(
-      client.unsafe<{ readonly version: string; readonly fsync: string; readonly synchronous: string }>(
-        "SELECT current_setting('server_version_num') AS version, current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS synchronous"
+    const { address } = place
+    const rows = yield* Effect.catch(
+      client.unsafe<Readonly<Record<"version" | "fsync" | "synchronous" | "readonly", string>>>(
+        "SELECT current_setting('server_version_num') AS version, current_setting('fsync') AS fsync, current_setting('synchronous_commit') AS synchronous, current_setting('transaction_read_only') AS readonly"
       ),
-      connectError(address, tls)
+      connectErrorAt(place)
     )
-    const { fsync, synchronous, version } = rows[0]!
-    if (Number(version) < oldestServer)
-      return yield* new PostgresError({
-        reason: new WrongServer({
-          address,
-          detail: `its version is ${Math.floor(Number(version) / 10_000)}, and 13 is the oldest that works`
-        })
-      })
+    const { fsync, readonly, synchronous, version } = rows[0]!
+    const detail =
+      Number(version) < oldestServer
+        ? `its version is ${Math.floor(Number(version) / 10_000)}, and 13 is the oldest that works`
+        : readonly === "on"
+          ? "it is a standby, or read-only for this role; give the address of the primary"
+          : undefined
+    if (detail !== undefined) return yield* new PostgresError({ reason: new WrongServer({ address, detail }) })
     return { version: Number(version), fsync: fsync === "on", synchronousCommit: synchronous }
   })
 
 const connected = (
   client: PgClient.PgClient,
-  address: string,
-  tls: boolean,
+  place: Place,
   settings: Settings
 ): Effect.Effect<ConnectionService, PostgresError, Scope.Scope> =>
   Effect.gen(function* () {
     const { commandTimeout, pollInterval, schema } = settings
+    const { address, connectTimeout } = place
     const realClock = Clock.Clock.defaultValue()
     // A transaction that is open where the layer is built is none of ours.
     const outside = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
@@ -141,8 +108,13 @@ const connected = (
         effect,
         Context.omit(client.transactionService) as unknown as (context: Context.Context<R>) => Context.Context<R>
       )
-    const server = yield* outside(factsOf(client, address, tls))
-    const { store } = yield* outside(migrated(client, address, settings))
+    const bounded = <A>(effect: Effect.Effect<A, PostgresError>, millis: number): Effect.Effect<A, PostgresError> =>
+      limited(outside(effect), millis, realClock, () => {
+        const detail = `it did not answer within ${millis} ms`
+        return new PostgresError({ reason: new Unreachable({ address, detail }) })
+      })
+    const server = yield* bounded(factsOf(client, place), connectTimeout + commandTimeout)
+    const { store } = yield* bounded(migrated(client, address, settings), Math.max(commandTimeout, longestMigration))
     const session = makeSession(client, commandTimeout, realClock)
     const hints = yield* outside(makeHints(client, session, settings, store, realClock))
     return {
@@ -157,7 +129,8 @@ const connected = (
       pollInterval: () => (hints.live() ? safetyPoll : pollInterval),
       realClock,
       now: Effect.map(session.query("SELECT date_part('epoch', clock_timestamp()) * 1000", []), ([row]) =>
-        Math.floor(row![0] as number)
+        // Half a microsecond, for what a floating-point number cannot say: 122.9999 is 123.
+        Math.floor((row![0] as number) + 0.0005)
       ),
       ping: Effect.asVoid(session.apart("SELECT 1", []))
     }
@@ -181,8 +154,8 @@ export const makeConnection = (
       PgClient.make(target.config),
       Reactivity.Reactivity,
       Reactivity.make
-    ).pipe(Effect.mapError(connectError(target.address, target.tls)))
-    return yield* connected(client, target.address, target.tls, settings)
+    ).pipe(Effect.catch(connectErrorAt(target)))
+    return yield* connected(client, target, settings)
   })
 
 /**
@@ -199,7 +172,7 @@ export const makeConnectionFrom = (
     const settings = settingsOf(options)
     return settings instanceof PostgresError
       ? Effect.fail(settings)
-      : connected(client, addressOf(client.config), client.config.ssl !== undefined, settings)
+      : connected(client, placeOf(client.config), settings)
   })
 
 /**

@@ -70,6 +70,15 @@ export const serverError = (error: SqlError): ServerError | undefined => {
   return typeof cause?.severityUnlocalized === "string" ? cause : undefined
 }
 
+/** A name with several addresses fails with the errors of all, and no text of its own. */
+const causeText = (cause: unknown): string => {
+  const { errors = [], message = "" } = (cause ?? {}) as {
+    readonly message?: string
+    readonly errors?: ReadonlyArray<Error>
+  }
+  return message === "" ? errors.map((error) => error.message).join(", ") : message
+}
+
 export const faultOf = (error: SqlError): PostgresFault => {
   const answer = serverError(error)
   const connecting = error.reason.operation === "connect"
@@ -79,8 +88,8 @@ export const faultOf = (error: SqlError): PostgresFault => {
     const detail = known === undefined ? `the server answered: ${message}` : `${known} (${code})`
     return new PostgresFault(connecting ? "unsent" : ending.has(code) ? "unknown" : "refused", detail, code)
   }
-  const cause = error.reason.cause as { readonly message?: string } | undefined
-  const detail = cause?.message === undefined || cause.message === "" ? error.reason.message : cause.message
+  const detail = causeText(error.reason.cause) || (error.reason.message ?? "")
+  if (error.reason.operation === "commit") return new PostgresFault("refused", "the transaction had failed before")
   if (connecting) return new PostgresFault("unsent", `there is no connection to the server: ${detail}`)
   return new PostgresFault("unknown", `the connection broke before the answer: ${detail}`)
 }

@@ -66,11 +66,7 @@ export const makeHints = (
     const direct =
       typeof listen === "boolean"
         ? Effect.succeed(client)
-        : Effect.provideServiceEffect(
-            PgClient.makeClient({ url: listen, applicationName: "effect-seams listen", keepAlive: "10 seconds" }),
-            Reactivity.Reactivity,
-            Reactivity.make
-          )
+        : Effect.provideServiceEffect(PgClient.makeClient(listen), Reactivity.Reactivity, Reactivity.make)
     const once = Effect.scoped(
       Effect.gen(function* () {
         const notifications = yield* (yield* direct).listen(channel)

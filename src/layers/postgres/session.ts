@@ -37,33 +37,40 @@ const valuesOn =
   (sql: string, params: ReadonlyArray<unknown>): Effect.Effect<Rows, PostgresFault> =>
     Effect.mapError(connection.executeValues(sql, params) as Effect.Effect<Rows, SqlError>, faultOf)
 
+/** Ends at its time also when the connection does not: a server that is frozen answers no request to cancel either. */
+export const limited = <A, E, F>(
+  effect: Effect.Effect<A, E>,
+  millis: number,
+  realClock: Clock.Clock,
+  timedOut: () => F
+): Effect.Effect<A, E | F> =>
+  Effect.flatMap(Effect.forkDetach(effect, { startImmediately: true }), (fiber) =>
+    Effect.timeoutOption(Fiber.await(fiber), millis).pipe(
+      Effect.provideService(Clock.Clock, realClock),
+      Effect.onInterrupt(() => Effect.sync(() => fiber.interruptUnsafe())),
+      Effect.flatMap((ended): Effect.Effect<A, E | F> => {
+        if (Option.isSome(ended)) return ended.value
+        fiber.interruptUnsafe()
+        return Effect.fail(timedOut())
+      })
+    )
+  )
+
 export const makeSession = (client: PgClient, commandTimeout: number, realClock: Clock.Clock): Session => {
   const { transactionService } = client
   const without = Context.omit(transactionService) as unknown as <R>(context: Context.Context<R>) => Context.Context<R>
 
-  /** Ends at its time also when the connection does not: a server that is frozen answers no request to cancel either. */
-  const limited = <A, E>(statement: (sent: () => void) => Effect.Effect<A, E>): Effect.Effect<A, E | PostgresFault> =>
+  const within = <A, E>(statement: (sent: () => void) => Effect.Effect<A, E>): Effect.Effect<A, E | PostgresFault> =>
     Effect.suspend(() => {
       let sent = false
-      return Effect.flatMap(
-        Effect.forkDetach(
-          statement(() => void (sent = true)),
-          { startImmediately: true }
-        ),
-        (fiber) =>
-          Effect.timeoutOption(Fiber.await(fiber), commandTimeout).pipe(
-            Effect.provideService(Clock.Clock, realClock),
-            Effect.onInterrupt(() => Effect.sync(() => fiber.interruptUnsafe())),
-            Effect.flatMap((ended): Effect.Effect<A, E | PostgresFault> => {
-              if (Option.isSome(ended)) return ended.value
-              fiber.interruptUnsafe()
-              return Effect.fail(
-                sent
-                  ? new PostgresFault("unknown", `no answer within ${commandTimeout} ms`)
-                  : new PostgresFault("unsent", `no connection was free within ${commandTimeout} ms`)
-              )
-            })
-          )
+      return limited(
+        statement(() => void (sent = true)),
+        commandTimeout,
+        realClock,
+        () =>
+          sent
+            ? new PostgresFault("unknown", `no answer within ${commandTimeout} ms`)
+            : new PostgresFault("unsent", `no connection was free within ${commandTimeout} ms`)
       )
     })
 
@@ -87,7 +94,7 @@ export const makeSession = (client: PgClient, commandTimeout: number, realClock:
 
   const apart: Session["apart"] = (sql, params) =>
     again(
-      limited((sent) =>
+      within((sent) =>
         alone(
           Effect.scoped(
             Effect.flatMap(Effect.mapError(client.reserve, faultOf), (connection) => {
@@ -116,7 +123,7 @@ export const makeSession = (client: PgClient, commandTimeout: number, realClock:
         Option.isSome(found)
           ? failing
           : again(
-              limited((sent) => {
+              within((sent) => {
                 sent()
                 return alone(failing)
               })

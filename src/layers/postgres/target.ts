@@ -1,5 +1,5 @@
 /** From options to a client's configuration, checked before anything is tried. */
-import type { PgPoolConfig } from "@effect/sql-pg/PgClient"
+import type { PgClientConfig, PgPoolConfig } from "@effect/sql-pg/PgClient"
 import * as Redacted from "effect/Redacted"
 import { describeInput, durationMillis } from "../../internal/durationMillis.ts"
 import { InvalidOption, PostgresError } from "./errors.ts"
@@ -9,18 +9,25 @@ import type { ConnectionOptions, SchemaOptions } from "./options.ts"
 export interface Settings {
   readonly schema: string
   readonly migrate: "auto" | "check" | "manual"
-  /** A url: of the direct address to listen at. */
-  readonly listen: boolean | Redacted.Redacted
+  /** A client's configuration: of the direct address to listen at. */
+  readonly listen: boolean | PgClientConfig
   /** Milliseconds. */
   readonly pollInterval: number
   /** Milliseconds. */
   readonly commandTimeout: number
 }
 
-export interface Target {
+/** Where a server is. */
+export interface Place {
   /** Without credentials, for messages. */
   readonly address: string
-  readonly tls: boolean
+  /** Of a server that is not behind a socket of the file system. */
+  readonly line: { readonly host: string; readonly port: number } | undefined
+  /** Milliseconds. */
+  readonly connectTimeout: number
+}
+
+export interface Target extends Place {
   readonly config: PgPoolConfig
 }
 
@@ -37,7 +44,8 @@ const limitOf = (option: string, given: SchemaOptions["pollInterval"], otherwise
 
 const schemaPattern = /^[A-Za-z0-9_][A-Za-z0-9_-]{0,62}$/
 
-export const settingsOf = (options: SchemaOptions): Settings | PostgresError => {
+/** Takes all options of a connection: the direct address to listen at may need some of them. */
+export const settingsOf = (options: ConnectionOptions): Settings | PostgresError => {
   const schema = options.schema ?? "seams"
   if (!schemaPattern.test(schema) || schema.startsWith("pg_"))
     return invalid(
@@ -54,9 +62,14 @@ export const settingsOf = (options: SchemaOptions): Settings | PostgresError => 
   const { listen = true } = options
   if (typeof listen === "boolean") return { schema, migrate, pollInterval, commandTimeout, listen }
   const url = checkUrl("listen", secret(listen))
-  return url instanceof PostgresError
-    ? url
-    : { schema, migrate, pollInterval, commandTimeout, listen: Redacted.make(secret(listen)) }
+  if (url instanceof PostgresError) return url
+  // The authority of a private certificate holds for both addresses.
+  const tls = tlsOf(url) ? options.tls : undefined
+  const applicationName = `${options.applicationName ?? "effect-seams"} listen`
+  const target = targetOf({ url: listen, tls, applicationName, connectTimeout: options.connectTimeout })
+  return target instanceof PostgresError
+    ? target
+    : { schema, migrate, pollInterval, commandTimeout, listen: target.config }
 }
 
 const secret = (text: string | Redacted.Redacted): string => (typeof text === "string" ? text : Redacted.value(text))
@@ -74,6 +87,7 @@ const checkUrl = (option: string, text: string): URL | PostgresError => {
   }
   if (url.protocol !== "postgres:" && url.protocol !== "postgresql:")
     return wrong(`its scheme is ${url.protocol}//; use postgres://`)
+  if (!/^\w+:\/\//.test(text.trim())) return wrong("two slashes are missing behind its scheme; use postgres://")
   // What begins a path, a query or a fragment ends host and credentials: the rest of a password would be tried as an address.
   if ((url.pathname + url.hash).includes("@"))
     return wrong("its credentials hold a /, ? or #; write them percent-encoded: %2F, %3F, %23")
@@ -83,39 +97,55 @@ const checkUrl = (option: string, text: string): URL | PostgresError => {
   } catch {
     return wrong("it holds a percent sign that begins no percent-encoded byte; write %25 for a percent sign")
   }
+  if ([url.username, url.password, url.pathname, url.search].some((part) => part.includes("%00")))
+    return wrong("it holds a NUL character, which PostgreSQL cannot take")
   const mode = url.searchParams.get("sslmode")
   if (mode !== null && !sslModes.includes(mode)) return wrong(`its sslmode is none of ${sslModes.join(", ")}`)
+  const port = url.searchParams.get("port")
+  if (port !== null && !isPort(Number(port))) return wrong("its port parameter is no port; give one from 1 to 65535")
+  const limit = url.searchParams.get("connect_timeout")
+  if (limit !== null && !/^[1-9]\d{0,8}$/.test(limit))
+    return wrong("its connect_timeout is no limit; give a whole number of seconds above zero")
   return url
 }
 
-const format = (host: string, port: number): string => (host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`)
+const isPort = (port: number): boolean => Number.isInteger(port) && port > 0 && port < 65_536
+
+const placeAt = (host: string, port: number, connectTimeout: number): Place =>
+  host.startsWith("/")
+    ? { address: `${host}/.s.PGSQL.${port}`, line: undefined, connectTimeout }
+    : { address: host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`, line: { host, port }, connectTimeout }
+
+const portOf = (url: URL | undefined): number => Number(url?.searchParams.get("port") ?? (url?.port || 5432))
 
 export const targetOf = (options: ConnectionOptions): Target | PostgresError => {
   const { maxConnections = 10, port } = options
-  if (port !== undefined && !(Number.isInteger(port) && port > 0 && port < 65_536))
+  if (port !== undefined && !isPort(port))
     return invalid("port", `${port} is no port; give a whole number from 1 to 65535`)
   if (!(Number.isInteger(maxConnections) && maxConnections >= 2 && maxConnections <= 10_000))
     return invalid("maxConnections", `${maxConnections} is no size for a pool; give a whole number from 2`)
-  const connectTimeout = limitOf("connectTimeout", options.connectTimeout, 5_000)
-  if (typeof connectTimeout !== "number") return connectTimeout
   for (const name of ["host", "database", "username", "applicationName"] as const)
     if (options[name]?.includes("\0") === true || options[name] === "")
       return invalid(name, "it is empty or holds a NUL character")
+  if (options.password !== undefined && secret(options.password).includes("\0"))
+    return invalid("password", "it holds a NUL character, which PostgreSQL cannot take")
   const url = options.url === undefined ? undefined : checkUrl("url", secret(options.url))
   if (url instanceof PostgresError) return url
-  const host = options.host ?? url?.searchParams.get("host") ?? (url === undefined ? "" : hostOf(url))
+  const connectTimeout = limitOf(
+    "connectTimeout",
+    options.connectTimeout,
+    Number(url?.searchParams.get("connect_timeout") ?? 5) * 1_000
+  )
+  if (typeof connectTimeout !== "number") return connectTimeout
+  const host = (options.host ?? url?.searchParams.get("host") ?? hostOf(url)) || "127.0.0.1"
   return {
-    address: format(
-      host === "" ? "127.0.0.1" : host,
-      port ?? Number(url?.searchParams.get("port") ?? (url?.port || 5432))
-    ),
-    tls: options.tls === undefined ? tlsOf(url) : options.tls !== false,
+    ...placeAt(host, port ?? portOf(url), connectTimeout),
     config: {
       ...(options.url === undefined ? undefined : { url: Redacted.make(secret(options.url)) }),
-      host: host === "" ? "127.0.0.1" : host,
+      host,
       port,
       database: options.database,
-      username: options.username ?? (url !== undefined && url.username !== "" ? undefined : "postgres"),
+      username: options.username ?? (url?.username || (url?.searchParams.get("user") ?? "") ? undefined : "postgres"),
       password: options.password === undefined ? undefined : Redacted.make(secret(options.password)),
       ssl: options.tls,
       applicationName: options.applicationName ?? url?.searchParams.get("application_name") ?? "effect-seams",
@@ -129,16 +159,15 @@ export const targetOf = (options: ConnectionOptions): Target | PostgresError => 
   }
 }
 
-const hostOf = (url: URL): string => decodeURIComponent(url.hostname.replace(/^\[|\]$/g, ""))
+const hostOf = (url: URL | undefined): string => decodeURIComponent(url?.hostname.replace(/^\[|\]$/g, "") ?? "")
 
-const tlsOf = (url: URL | undefined): boolean => {
-  const mode = url?.searchParams.get("sslmode") ?? "disable"
-  return mode === "require" || mode.startsWith("verify")
-}
+const tlsOf = (url: URL): boolean => /^(require|verify-)/.test(url.searchParams.get("sslmode") ?? "")
 
-/** The address of a client that the program has. */
-export const addressOf = ({ host, path, port, url }: PgPoolConfig): string => {
-  if (path !== undefined) return path
-  const parsed = url === undefined || !URL.canParse(Redacted.value(url)) ? undefined : new URL(Redacted.value(url))
-  return format(host ?? parsed?.hostname ?? "localhost", port ?? Number(parsed?.port || 5432))
+/** That of a client that the program has. */
+export const placeOf = ({ connectTimeout, host, path, port, url: secretUrl }: PgPoolConfig): Place => {
+  const millis = connectTimeout === undefined ? undefined : durationMillis(connectTimeout)
+  const text = secretUrl === undefined ? "" : Redacted.value(secretUrl)
+  const url = URL.canParse(text) ? new URL(text) : undefined
+  const place = placeAt((host ?? hostOf(url)) || "localhost", port ?? portOf(url), millis ?? 5_000)
+  return path === undefined ? place : { ...place, address: path, line: undefined }
 }

@@ -1,0 +1,27 @@
+/** What the functions of the queue have in common. */
+
+/** Settings of functions that meet tables whose statistics are old by nature. */
+export const planned = `SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
+    SET plan_cache_mode = force_generic_plan`
+
+/** What a loss of power undoes is delivered again. To the end of the transaction: a setting of the function would end before its commit. */
+export const unsynced = `PERFORM set_config('synchronous_commit', 'off', true);`
+
+/** A restart of the server gives every lease its whole span again: an outage is nobody's failure. */
+export const restarted = (span: string) => `pg_postmaster_start_time() + ${span} * interval '1 millisecond'`
+
+/** Of a claimed message `c`: its lease lasts. */
+export const leased = `EXISTS (
+          SELECT 1 FROM seams.lease l WHERE l.lease = c.lease AND (l.until > _t OR ${restarted("l.span")} > _t))`
+
+/** Milliseconds since the epoch, as a number that JavaScript holds exactly. */
+export const millis = `CREATE FUNCTION seams.millis(_t timestamptz) RETURNS double precision LANGUAGE sql STABLE AS $$
+  SELECT round(date_part('epoch', _t) * 1000) $$`
+
+/** The moment so many milliseconds after another, null for null; never later than JavaScript's last date. */
+export const later = `CREATE FUNCTION seams.later(_t timestamptz, _ms double precision) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+  SELECT CASE WHEN _ms IS NOT NULL THEN least(to_timestamp(8640000000000), _t + least(_ms, 8639999999999999 - date_part('epoch', _t) * 1000) * interval '1 millisecond') END $$`
+
+/** The moment of a number of milliseconds since the epoch. */
+export const moment = `CREATE FUNCTION seams.moment(_ms double precision) RETURNS timestamptz LANGUAGE sql STABLE AS $$
+  SELECT CASE WHEN _ms IS NOT NULL THEN to_timestamp(least(_ms, 8640000000000000) / 1000) END $$`
