@@ -51,6 +51,8 @@ export interface ConnectionService extends Session {
   readonly hints: Hints
   /** How long somebody who waits leaves between two looks of his own, in milliseconds. */
   readonly pollInterval: () => number
+  /** The time limit of one statement, in milliseconds. */
+  readonly commandTimeout: number
   readonly realClock: Clock.Clock
   /** The server's clock, in milliseconds since the epoch. */
   readonly now: Effect.Effect<number, PostgresFault>
@@ -127,6 +129,7 @@ const connected = (
       store: Symbol.for(`effect-seams/layers/postgres/${store}`),
       hints,
       pollInterval: () => (hints.live() ? safetyPoll : pollInterval),
+      commandTimeout,
       realClock,
       now: Effect.map(session.query("SELECT date_part('epoch', clock_timestamp()) * 1000", []), ([row]) =>
         // Half a microsecond, for what a floating-point number cannot say: 122.9999 is 123.

@@ -89,7 +89,7 @@ const checkUrl = (option: string, text: string): URL | PostgresError => {
     return wrong(`its scheme is ${url.protocol}//; use postgres://`)
   if (!/^\w+:\/\//.test(text.trim())) return wrong("two slashes are missing behind its scheme; use postgres://")
   // What begins a path, a query or a fragment ends host and credentials: the rest of a password would be tried as an address.
-  if ((url.pathname + url.hash).includes("@"))
+  if ((url.pathname + url.hash + (url.pathname === "" ? url.search : "")).includes("@"))
     return wrong("its credentials hold a /, ? or #; write them percent-encoded: %2F, %3F, %23")
   if (url.port === "0") return wrong("its port is 0; give one from 1 to 65535")
   try {

@@ -1,5 +1,6 @@
 /** What the tests of the PostgreSQL room share: schemas of their own, connections, and waiting with a bound. */
 import type * as PgClient from "@effect/sql-pg/PgClient"
+import { assert } from "@effect/vitest"
 import { Effect, Schedule, type Scope, Stream } from "effect"
 import * as Kv from "../../../src/Kv.ts"
 import type { Driver, LogLine } from "../../../src/kv/driver.ts"
@@ -28,6 +29,36 @@ export const roomOver = (options: Options): Effect.Effect<Room, never, Scope.Sco
 /** The same on the server that all tests share. */
 export const room = (options: Options): Effect.Effect<Room, never, Scope.Scope> =>
   Effect.flatMap(Effect.orDie(serverUrl("postgres")), (url) => roomOver({ url, ...options }))
+
+let roots = 0
+/** The first part of keys that no other case uses. */
+export const newRoot = (): string => `root-${roots++}`
+
+export const atomic = (
+  kv: Kv.Service,
+  steps: Parameters<typeof Kv.atomic>[0]
+): Effect.Effect<Kv.Versionstamp, Kv.KvError | Kv.Conflict> =>
+  Effect.provideService(Kv.atomic(steps) as Effect.Effect<Kv.Versionstamp, Kv.KvError | Kv.Conflict, Kv.Kv>, Kv.Kv, kv)
+
+export const count = (kv: Kv.Service, key: Kv.Key, n = 1n): ReturnType<typeof atomic> => atomic(kv, [Kv.sum(key, n)])
+
+export const stampAt = (kv: Kv.Service, key: Kv.Key): Effect.Effect<Kv.Versionstamp, unknown> =>
+  Effect.map(Effect.flatMap(kv.get(key), Effect.fromOption), (entry) => entry.versionstamp)
+
+export const inTransaction = <A, E, R>(one: Room, effect: Effect.Effect<A, E, R>): Effect.Effect<A, never, R> =>
+  Effect.orDie(one.client.withTransaction(effect))
+
+/** Along each key numbers only grow, and no line comes twice. */
+export const assertInOrder = (lines: ReadonlyArray<LogLine>): void => {
+  const last = new Map<string, string>()
+  const all = new Set<string>()
+  for (const { key, versionstamp } of lines) {
+    assert.isFalse(all.has(key + versionstamp), "a line came twice")
+    all.add(key + versionstamp)
+    assert.isTrue((last.get(key) ?? "") < versionstamp, "lines of one key came out of order")
+    last.set(key, versionstamp)
+  }
+}
 
 /** Asks until the answer is yes, for 20 seconds. */
 export const eventually = <E, R>(what: string, question: Effect.Effect<boolean, E, R>): Effect.Effect<void, E, R> =>

@@ -1,17 +1,17 @@
 /** Commits and what became of them. A commit is one statement; with messages it is a transaction of a few. */
 import * as Effect from "effect/Effect"
 import type { Publication } from "../../../internal/envelope.ts"
-import { toBytes } from "../../../internal/keyCodec.ts"
-import type { Commit, CommitOutcome, Driver, Mutation, StoredValue } from "../../../kv/driver.ts"
-import type { KvError } from "../../../kv/KvError.ts"
+import type { CommitOutcome, Driver, Mutation } from "../../../kv/driver.ts"
+import { KvError } from "../../../kv/KvError.ts"
 import type { ConnectionService } from "../connection.ts"
-import { PostgresFault } from "../faults.ts"
-import { bigint, bigints, bytea, byteas, float, floats, ints, text, texts } from "../params.ts"
+import type { PostgresFault } from "../faults.ts"
+import { text } from "../params.ts"
 import type { Session } from "../session.ts"
 import { commitError, kvError } from "./error.ts"
-import { counterOverflow, notACounter } from "./outcomes.ts"
-import { operations, type Plan, planOf } from "./plan.ts"
+import { makeGroups, type Request } from "./group.ts"
+import { planOf } from "./plan.ts"
 import { stampOf, stampParts } from "./rows.ts"
+import { type Answer, makeStatements } from "./statements.ts"
 
 /** How a commit enqueues and acks in its transaction, for a store that holds a queue as well. */
 export interface SharedQueue {
@@ -37,14 +37,6 @@ class ClaimGone {
   }
 }
 
-const jsonOf = (value: StoredValue | undefined): string | null => (value?._tag === "Json" ? value.text : null)
-const bytesOf = (value: StoredValue | undefined): Uint8Array | null => (value?._tag === "Bytes" ? value.bytes : null)
-const counterOf = (value: StoredValue | undefined): bigint | null => (value?._tag === "Counter" ? value.value : null)
-
-/** A commit that only sets one key goes the short way. */
-const only = ({ checks, mutations }: Commit): Extract<Mutation, { readonly _tag: "Set" }> | undefined =>
-  checks.length === 0 && mutations.length === 1 && mutations[0]!._tag === "Set" ? mutations[0] : undefined
-
 export interface Committing {
   readonly commit: Driver["commit"]
   readonly outcome: Driver["outcome"]
@@ -56,13 +48,10 @@ export const makeCommitting = (
   written: Effect.Effect<void>
 ): Effect.Effect<Committing> =>
   Effect.gen(function* () {
-    const { apart, hints, joined, query, sql, transaction } = connection
-    const setSql = sql("SELECT seams.kv_set($1, $2, $3, $4, $5, $6, $7)")
-    const commitSql = sql(
-      "SELECT what, number, places, place, detail FROM seams.kv_commit($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
-    )
+    const { apart, client, commandTimeout, hints, joined, query, realClock, sql, transaction } = connection
+    const { alone, together } = makeStatements(connection)
     const outcomeSql = sql("SELECT number, floor FROM seams.kv_outcome($1)")
-    const lastSql = sql("SELECT last_value FROM seams.kv_stamp")
+    const lastSql = sql("SELECT coalesce(pg_sequence_last_value('seams.kv_stamp'), 0)")
 
     /** The highest number that this process knows to be given out: a commit that is sent now gets a higher one. */
     let known = yield* Effect.match(apart(lastSql, []), {
@@ -72,103 +61,39 @@ export const makeCommitting = (
     /** Commits without an answer, with what was known when they were sent. */
     const doubtful = new Map<string, bigint>()
 
-    const committed = (n: bigint, cid: string): CommitOutcome => {
+    const learn = (n: bigint) => {
       if (n > known) known = n
-      return { _tag: "Committed", versionstamp: stampOf(n, cid) }
     }
 
-    const planned = (
-      run: Session["query"],
-      { checks, id }: Commit,
-      plan: Plan,
-      channel: string | null
-    ): Effect.Effect<CommitOutcome, PostgresFault | KvError> => {
-      const { doomed, finals, keys, locks, steps, ttls, values } = plan
-      const expected = checks.map(({ versionstamp }) => (versionstamp === null ? undefined : stampParts(versionstamp)))
-      return Effect.flatMap(
-        run(commitSql, [
-          text(id),
-          byteas(keys.map(toBytes)),
-          ints(locks),
-          ints(finals),
-          texts(values.map(jsonOf)),
-          byteas(values.map(bytesOf)),
-          bigints(values.map(counterOf)),
-          floats(ttls),
-          byteas(checks.map(({ key }) => toBytes(key))),
-          bigints(expected.map((stamp) => stamp?.n ?? null)),
-          texts(expected.map((stamp) => stamp?.cid ?? null)),
-          ints(steps.map(({ at }) => at)),
-          ints(steps.map(({ mutation }) => operations[mutation._tag])),
-          bigints(steps.map(({ mutation }) => mutation.operand)),
-          floats(steps.map(({ mutation }) => mutation.expireIn ?? null)),
-          doomed !== undefined,
-          text(channel)
-        ]),
-        ([row]) => {
-          const [what, n, places, place, detail] = row as unknown as [
-            string,
-            bigint,
-            ReadonlyArray<number>,
-            number,
-            string
-          ]
-          switch (what) {
-            case "C":
-              return Effect.succeed(committed(n, id))
-            case "F":
-              return Effect.succeed<CommitOutcome>({ _tag: "Conflict", failed: places })
-            case "N":
-              return Effect.fail(notACounter(steps[place]!.mutation, detail))
-            case "O":
-              return Effect.fail(counterOverflow(steps[place]!.mutation, detail))
-            default:
-              return Effect.fail(doomed!)
-          }
-        }
-      )
-    }
-
-    const write = (
-      run: Session["query"],
-      request: Commit,
-      channel: string | null
-    ): Effect.Effect<CommitOutcome, PostgresFault | KvError> => {
-      const set = only(request)
-      if (set === undefined) return planned(run, request, planOf(request), channel)
-      const { expireIn, key, value } = set
-      return Effect.map(
-        run(setSql, [
-          text(request.id),
-          bytea(toBytes(key)),
-          text(jsonOf(value)),
-          bytea(bytesOf(value)),
-          bigint(counterOf(value)),
-          float(expireIn ?? null),
-          text(channel)
-        ]),
-        ([row]) => committed(row![0] as bigint, request.id)
-      )
-    }
+    const grouped = yield* makeGroups<Answer>(
+      {
+        alone: (request) => alone(apart, request, null),
+        together: (requests) => together(apart, requests)
+      },
+      (client.config as { readonly maxConnections?: number | undefined }).maxConnections ?? 10,
+      commandTimeout,
+      realClock
+    )
 
     /** With messages: they and the entries go together or not at all. */
     const withMessages = (
       shared: SharedQueue,
-      request: Commit,
+      request: Request,
       channel: string | null
-    ): Effect.Effect<CommitOutcome, PostgresFault | KvError> =>
+    ): Effect.Effect<Answer, PostgresFault> =>
       transaction((run) =>
         Effect.gen(function* () {
-          const outcome = yield* write(run, request, channel)
-          if (outcome._tag !== "Committed") return outcome
-          for (const mutation of request.mutations) {
+          const answer = yield* alone(run, request, channel)
+          if (answer._tag !== "Committed") return answer
+          const { mutations } = request.commit
+          for (const mutation of mutations) {
             if (mutation._tag !== "Ack") continue
             const { id, queue, token } = mutation
             if (!(yield* shared.ack(run, { queue, id, token }))) return yield* Effect.fail(new ClaimGone(mutation))
           }
-          const publications = request.mutations.flatMap((one) => (one._tag === "Enqueue" ? [one.publication] : []))
+          const publications = mutations.flatMap((one) => (one._tag === "Enqueue" ? [one.publication] : []))
           if (publications.length > 0) yield* shared.enqueue(run, publications)
-          return outcome
+          return answer
         })
       ).pipe(
         Effect.catchIf(
@@ -177,27 +102,31 @@ export const makeCommitting = (
         )
       )
 
-    const commit: Driver["commit"] = (request) =>
+    const commit: Driver["commit"] = (asked) =>
       Effect.flatMap(joined, (inside) => {
         const before = known
         const channel = inside ? hints.channel : null
-        const messages = request.mutations.some(({ _tag }) => _tag === "Enqueue" || _tag === "Ack")
+        const request: Request = { commit: asked, plan: planOf(asked) }
+        const messages = asked.mutations.some(({ _tag }) => _tag === "Enqueue" || _tag === "Ack")
         const sent =
           messages && sharedQueue !== undefined
             ? withMessages(sharedQueue, request, channel)
-            : write(query, request, channel)
-        return sent.pipe(
-          Effect.tap((outcome) => {
-            if (outcome._tag !== "Committed") return Effect.void
+            : inside
+              ? alone(query, request, channel)
+              : grouped(request)
+        return Effect.matchEffect(sent, {
+          onFailure: (fault) => {
+            if (fault.kind === "unknown") doubtful.set(asked.id, before)
+            return Effect.fail(commitError(asked.id)(fault))
+          },
+          onSuccess: (answer): Effect.Effect<CommitOutcome, KvError> => {
+            if (answer instanceof KvError) return Effect.fail(answer)
+            if (answer._tag !== "Committed") return Effect.succeed(answer)
+            learn(stampParts(answer.versionstamp).n)
             if (!inside) hints.tell("kv")
-            return written
-          }),
-          Effect.mapError((error) => {
-            if (!(error instanceof PostgresFault)) return error
-            if (error.kind === "unknown") doubtful.set(request.id, before)
-            return commitError(request.id)(error)
-          })
-        )
+            return Effect.as(written, answer)
+          }
+        })
       })
 
     const outcome: Driver["outcome"] = (commitId) =>
@@ -205,7 +134,7 @@ export const makeCommitting = (
         const [n, floor] = row as unknown as [bigint | null, bigint]
         const before = doubtful.get(commitId)
         doubtful.delete(commitId)
-        if (n !== null) return committed(n, commitId)
+        if (n !== null) return { _tag: "Committed" as const, versionstamp: stampOf(n, commitId) }
         // Its number was higher than what was known; the log has lost none of those.
         return before !== undefined && before >= floor ? ("absent" as const) : ("unknown" as const)
       }).pipe(Effect.mapError(kvError("outcome")))

@@ -12,7 +12,7 @@
  */
 
 const planned = `SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-    SET plan_cache_mode = force_generic_plan`
+    SET plan_cache_mode = force_generic_plan SET jit = off`
 
 /** How long a row that was only there to be locked is left for the next who locks it. */
 const tombstoneLife = `interval '10 minutes'`
@@ -24,10 +24,13 @@ const fenceLife = `interval '10 minutes'`
 const live = (moment: string) =>
   `(e.json IS NOT NULL OR e.bytes IS NOT NULL OR e.counter IS NOT NULL) AND (e.expires IS NULL OR e.expires > ${moment})`
 
-/** The deadline of a time to live in milliseconds, in whole milliseconds of the clock that readers see; null for null. */
+/**
+ * The deadline of a time to live in milliseconds, in whole milliseconds of the clock that readers see, at most JavaScript's last
+ * date; null for null.
+ */
 const deadline = (ttl: string) =>
-  `CASE WHEN ${ttl} IS NULL THEN NULL
-        ELSE date_trunc('milliseconds', seams.later(date_trunc('milliseconds', clock_timestamp()), ${ttl}) + interval '999 microseconds') END`
+  `CASE WHEN ${ttl} IS NULL THEN NULL ELSE least(to_timestamp(8640000000000),
+        date_trunc('milliseconds', clock_timestamp()) + ceil(least(${ttl}, 8e15)) * interval '1 millisecond') END`
 
 /** What readers are given of an entry `e` behind its key. */
 const entry = `e.n, e.cid, e.json, e.bytes, e.counter, seams.millis(e.expires)`
@@ -50,13 +53,18 @@ const log = `CREATE FUNCTION seams.kv_log_add(_n bigint, _cid text, _keys bytea[
 
 /**
  * Commits one entry without checks. One of \`_json\`, \`_bytes\` and \`_counter\` is given; \`_ttl\` in milliseconds or null; \`_channel\`: who
- * is told at the commit, or null. Answers the commit's number. O(log entries).
+ * is told at the commit, or null. Answers the commit's number; null when somebody would have to be waited for and \`_wait\` forbids it.
+ * O(log entries).
  */
-const set = `CREATE FUNCTION seams.kv_set(
-    _cid text, _k bytea, _json text, _bytes bytea, _counter bigint, _ttl double precision, _channel text) RETURNS bigint
-  LANGUAGE plpgsql ${planned} AS $$
+const put = `CREATE FUNCTION seams.kv_put(
+    _cid text, _k bytea, _json text, _bytes bytea, _counter bigint, _ttl double precision, _channel text, _wait boolean) RETURNS bigint
+  LANGUAGE plpgsql AS $$
   DECLARE _n bigint;
   BEGIN
+    IF NOT _wait THEN
+      PERFORM 1 FROM seams.kv WHERE k = _k FOR UPDATE SKIP LOCKED;
+      IF NOT FOUND AND EXISTS (SELECT 1 FROM seams.kv WHERE k = _k) THEN RETURN NULL; END IF;
+    END IF;
     -- The row is locked before the number for it is taken. One that is new has none yet.
     INSERT INTO seams.kv AS e (k, n, cid, json, bytes, counter, expires) VALUES (_k, 0, _cid, _json, _bytes, _counter, ${deadline("_ttl")})
       ON CONFLICT (k) DO UPDATE SET n = nextval('seams.kv_stamp'), cid = _cid, json = _json, bytes = _bytes, counter = _counter,
@@ -70,22 +78,42 @@ const set = `CREATE FUNCTION seams.kv_set(
     RETURN _n;
   END $$`
 
+/** \`kv_put\` as one commit, which waits. */
+const set = `CREATE FUNCTION seams.kv_set(
+    _cid text, _k bytea, _json text, _bytes bytea, _counter bigint, _ttl double precision, _channel text) RETURNS bigint
+  LANGUAGE plpgsql ${planned} AS $$
+  BEGIN
+    RETURN seams.kv_put(_cid, _k, _json, _bytes, _counter, _ttl, _channel, true);
+  END $$`
+
 /**
  * Locks the keys of a commit, which come in the order of their bytes. \`_locks\`: 0 keeps a key as it is (checked), 1 takes it (written), 2
- * takes it when it is there (deleted). Answers the keys for which a row had to be made. O(keys).
+ * takes it when it is there (deleted). Answers the keys for which a row had to be made; null when somebody would have to be waited for
+ * and \`_wait\` forbids it. O(keys).
  */
-const lock = `CREATE FUNCTION seams.kv_lock(_keys bytea[], _locks int[]) RETURNS bytea[] LANGUAGE plpgsql AS $$
+const lock = `CREATE FUNCTION seams.kv_lock(_keys bytea[], _locks int[], _wait boolean) RETURNS bytea[] LANGUAGE plpgsql AS $$
   DECLARE _k bytea; _i int := 0; _made bytea[] := '{}';
   BEGIN
     FOREACH _k IN ARRAY _keys LOOP
       _i := _i + 1;
       LOOP
-        IF _locks[_i] = 0 THEN
+        IF NOT _wait THEN
+          IF _locks[_i] = 0 THEN
+            PERFORM 1 FROM seams.kv WHERE k = _k FOR SHARE SKIP LOCKED;
+          ELSE
+            PERFORM 1 FROM seams.kv WHERE k = _k FOR UPDATE SKIP LOCKED;
+          END IF;
+        ELSIF _locks[_i] = 0 THEN
           PERFORM 1 FROM seams.kv WHERE k = _k FOR SHARE;
         ELSE
           PERFORM 1 FROM seams.kv WHERE k = _k FOR UPDATE;
         END IF;
-        EXIT WHEN FOUND OR _locks[_i] = 2;
+        EXIT WHEN FOUND;
+        IF NOT _wait AND EXISTS (SELECT 1 FROM seams.kv WHERE k = _k) THEN
+          IF cardinality(_made) > 0 THEN DELETE FROM seams.kv WHERE k = ANY (_made); END IF;
+          RETURN NULL;
+        END IF;
+        EXIT WHEN _locks[_i] = 2;
         -- Who makes the same row at this moment is waited for here; then it is there to be locked, or gone again.
         INSERT INTO seams.kv (k, n, cid, expires) VALUES (_k, 0, '', clock_timestamp() + ${tombstoneLife}) ON CONFLICT (k) DO NOTHING;
         IF FOUND THEN
@@ -119,14 +147,14 @@ const failing = `CREATE FUNCTION seams.kv_failing(_keys bytea[], _ns bigint[], _
  * in any case, once checks and steps have gone well. Checks as in \`kv_failing\`.
  *
  * \`what\`: C committed with \`number\`; F the checks \`places\` do not hold; N the step \`place\` (from 0) met a value of another kind, O it
- * leaves the range of counters, with \`detail\`; D doomed. O(keys log entries).
+ * leaves the range of counters, with \`detail\`; D doomed; W somebody would have to be waited for and \`_wait\` forbids it. O(keys log entries).
  */
-const commit = `CREATE FUNCTION seams.kv_commit(
+const apply = `CREATE FUNCTION seams.kv_apply(
     _cid text, _keys bytea[], _locks int[], _finals int[], _jsons text[], _bytes bytea[], _counters bigint[], _ttls double precision[],
     _check_keys bytea[], _check_ns bigint[], _check_cids text[],
-    _step_at int[], _step_ops int[], _operands bigint[], _step_ttls double precision[], _doomed boolean, _channel text,
+    _step_at int[], _step_ops int[], _operands bigint[], _step_ttls double precision[], _doomed boolean, _channel text, _wait boolean,
     OUT what text, OUT number bigint, OUT places int[], OUT place int, OUT detail text)
-  LANGUAGE plpgsql ${planned} AS $$
+  LANGUAGE plpgsql AS $$
   DECLARE
     _made bytea[]; _gone bytea[]; _at int; _now bigint[]; _until timestamptz[]; _begun boolean[]; _row record; _log_keys bytea[]; _log_ops int[];
   BEGIN
@@ -135,7 +163,8 @@ const commit = `CREATE FUNCTION seams.kv_commit(
       places := seams.kv_failing(_check_keys, _check_ns, _check_cids);
       IF places IS NOT NULL THEN what := 'F'; RETURN; END IF;
     END IF;
-    _made := seams.kv_lock(_keys, _locks);
+    _made := seams.kv_lock(_keys, _locks, _wait);
+    IF _made IS NULL THEN what := 'W'; RETURN; END IF;
     IF cardinality(_check_keys) > 0 THEN
       places := seams.kv_failing(_check_keys, _check_ns, _check_cids);
       IF places IS NOT NULL THEN what := 'F'; END IF;
@@ -197,6 +226,50 @@ const commit = `CREATE FUNCTION seams.kv_commit(
     END IF;
     PERFORM seams.kv_log_add(number, _cid, _log_keys, _log_ops, _channel);
     what := 'C';
+  END $$`
+
+/** \`kv_apply\` as one commit, which waits. */
+const commit = `CREATE FUNCTION seams.kv_commit(
+    _cid text, _keys bytea[], _locks int[], _finals int[], _jsons text[], _bytes bytea[], _counters bigint[], _ttls double precision[],
+    _check_keys bytea[], _check_ns bigint[], _check_cids text[],
+    _step_at int[], _step_ops int[], _operands bigint[], _step_ttls double precision[], _doomed boolean, _channel text,
+    OUT what text, OUT number bigint, OUT places int[], OUT place int, OUT detail text)
+  LANGUAGE plpgsql ${planned} AS $$
+  BEGIN
+    SELECT * INTO what, number, places, place, detail FROM seams.kv_apply(_cid, _keys, _locks, _finals, _jsons, _bytes, _counters, _ttls,
+      _check_keys, _check_ns, _check_cids, _step_at, _step_ops, _operands, _step_ttls, _doomed, _channel, true);
+  END $$`
+
+/**
+ * Several commits, one after the other in one transaction, each of which applies or not by itself: the arguments of \`kv_apply\` one behind
+ * the other, and where those of each end. A commit that would have to wait for somebody is left out, with W. Only of a key that somebody
+ * is making at this moment nothing can be known without waiting: that fails the group after a moment, with 55P03.
+ */
+const group = `CREATE FUNCTION seams.kv_group(
+    _cids text[], _key_ends int[], _keys bytea[], _locks int[], _finals int[], _jsons text[], _bytes bytea[], _counters bigint[],
+    _ttls double precision[], _check_ends int[], _check_keys bytea[], _check_ns bigint[], _check_cids text[],
+    _step_ends int[], _step_at int[], _step_ops int[], _operands bigint[], _step_ttls double precision[], _doomed boolean[],
+    OUT what text, OUT number bigint, OUT places int[], OUT place int, OUT detail text)
+  RETURNS SETOF record LANGUAGE plpgsql SET lock_timeout = '5ms' ${planned} AS $$
+  DECLARE _i int := 0; _cid text; _k int := 1; _k2 int; _c int := 1; _c2 int; _s int := 1; _s2 int;
+  BEGIN
+    FOREACH _cid IN ARRAY _cids LOOP
+      _i := _i + 1;
+      _k2 := _key_ends[_i];
+      _c2 := _check_ends[_i];
+      _s2 := _step_ends[_i];
+      IF _k = _k2 AND _finals[_k] = 0 AND _c > _c2 AND _s > _s2 AND NOT _doomed[_i] THEN
+        places := NULL; place := NULL; detail := NULL;
+        number := seams.kv_put(_cid, _keys[_k], _jsons[_k], _bytes[_k], _counters[_k], _ttls[_k], NULL, false);
+        what := CASE WHEN number IS NULL THEN 'W' ELSE 'C' END;
+      ELSE
+        SELECT * INTO what, number, places, place, detail FROM seams.kv_apply(_cid, _keys[_k:_k2], _locks[_k:_k2], _finals[_k:_k2],
+          _jsons[_k:_k2], _bytes[_k:_k2], _counters[_k:_k2], _ttls[_k:_k2], _check_keys[_c:_c2], _check_ns[_c:_c2], _check_cids[_c:_c2],
+          _step_at[_s:_s2], _step_ops[_s:_s2], _operands[_s:_s2], _step_ttls[_s:_s2], _doomed[_i], NULL, false);
+      END IF;
+      _k := _k2 + 1; _c := _c2 + 1; _s := _s2 + 1;
+      RETURN NEXT;
+    END LOOP;
   END $$`
 
 /**
@@ -393,7 +466,7 @@ const trim = `CREATE FUNCTION seams.kv_trim(_length bigint, _max int) RETURNS bo
   BEGIN
     PERFORM 1 FROM seams.kv_floor WHERE id = 1 FOR UPDATE SKIP LOCKED;
     IF NOT FOUND THEN RETURN false; END IF;
-    SELECT s.last_value - _length INTO _upto FROM seams.kv_stamp s;
+    _upto := coalesce(pg_sequence_last_value('seams.kv_stamp'), 0) - _length;
     FOR _row IN SELECT l.xid, l.n FROM seams.kv_log l ORDER BY l.xid, l.n LIMIT _max LOOP
       EXIT WHEN _row.n > _upto OR _row.xid >= _running;
       _xid := _row.xid;
@@ -409,10 +482,13 @@ const trim = `CREATE FUNCTION seams.kv_trim(_length bigint, _max int) RETURNS bo
 
 export const kvFunctions: ReadonlyArray<string> = [
   log,
+  put,
   set,
   lock,
   failing,
+  apply,
   commit,
+  group,
   outcome,
   get,
   list,
