@@ -10,7 +10,7 @@
  */
 /* oxlint-disable eslint/no-await-in-loop -- one after the other is what is measured */
 import { PgClient } from "@effect/sql-pg"
-import { Deferred, Effect, Redacted, Schema } from "effect"
+import { Deferred, Effect, Layer, Redacted, Schema } from "effect"
 import { makeWorkerUtils, run as runGraphile } from "graphile-worker"
 import { Pool } from "pg"
 import { PgBoss } from "pg-boss"
@@ -122,7 +122,10 @@ const graphile = {
   process: async (count: number) => {
     await graphile.bulk(count)
     let handled = 0
-    const { promise: done, resolve: finish } = Promise.withResolvers<void>()
+    let finish: () => void
+    const done = new Promise<void>((resolve) => {
+      finish = resolve
+    })
     const start = performance.now()
     const runner = await runGraphile({
       pgPool: pool,
@@ -249,6 +252,93 @@ for (const [name, one] of Object.entries(cases)) {
   if (median(times.graphile.map((theirs, i) => theirs / times.plain[i]!)) < one.goal) missed++
   console.log(
     `${name.padEnd(28)} ours ${rate("plain")} without spans, ${rate("spans")} with; graphile-worker ${rate("graphile")} (${ratio("plain", "graphile")}, ${ratio("spans", "graphile")}; goal ${one.goal}x); pg-boss ${rate("pgboss")} (${ratio("plain", "pgboss")}, ${ratio("spans", "pgboss")})`
+  )
+}
+/** Two producers and a worker for some seconds, while another connection holds a snapshot open or not: messages per second of the last half. */
+const steady = (held: boolean, seconds: number): Promise<number> =>
+  Effect.runPromise(
+    Effect.gen(function* () {
+      if (held) {
+        const client = yield* PgClient.PgClient
+        const opened = yield* Deferred.make<void>()
+        yield* Effect.forkScoped(
+          client.withTransaction(
+            Effect.gen(function* () {
+              yield* client.unsafe("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+              yield* client.unsafe("SELECT pg_current_xact_id()::text")
+              yield* Deferred.succeed(opened, undefined)
+              yield* Effect.never
+            })
+          )
+        )
+        yield* Deferred.await(opened)
+      }
+      let handled = 0
+      let enqueued = 0
+      const [batch] = batches(500, 500)
+      const produce = Effect.forever(
+        Effect.suspend(() => {
+          if (enqueued - handled > 10_000) return Effect.sleep(2)
+          enqueued += 500
+          return Effect.asVoid(Jobs.enqueueAll(batch!))
+        })
+      )
+      yield* Effect.forkScoped(Effect.all([produce, produce], { concurrency: 2 }))
+      yield* Layer.build(Jobs.worker(() => Effect.sync(() => void handled++), { concurrency: 100 }))
+      yield* Effect.sleep(seconds * 500)
+      const before = handled
+      yield* Effect.sleep(seconds * 500)
+      return (handled - before) / (seconds / 2)
+    }).pipe(
+      Effect.scoped,
+      Effect.provide(
+        Layer.merge(
+          Postgres.layerQueue({ url: url.href, tracing: false }),
+          PgClient.layer({ url: Redacted.make(url.href) })
+        )
+      )
+    )
+  )
+
+/** From `enqueue` in one process's layer to the start of the handler in another's, while nothing else happens. */
+const latency = (times: number): Promise<ReadonlyArray<number>> =>
+  Effect.runPromise(
+    Effect.gen(function* () {
+      const taken: Array<number> = []
+      let begun = 0
+      let started = Deferred.makeUnsafe<void>()
+      const worker = Jobs.worker(() => {
+        taken.push(performance.now() - begun)
+        return Deferred.succeed(started, undefined)
+      })
+      yield* Layer.build(Layer.provide(worker, Layer.fresh(Postgres.layerQueue({ url: url.href, tracing: false }))))
+      for (let i = 0; i < times; i++) {
+        yield* Effect.sleep(50)
+        started = Deferred.makeUnsafe<void>()
+        begun = performance.now()
+        yield* Jobs.enqueue({ n: i, text })
+        yield* Deferred.await(started)
+      }
+      return taken.toSorted((x, y) => x - y)
+    }).pipe(Effect.scoped, Effect.provide(Postgres.layerQueue({ url: url.href, tracing: false })))
+  )
+
+if (process.env["SEAMS_BENCH_ONLY"] === undefined) {
+  await empty()
+  const took = await latency(short ? 50 : 200)
+  const p50 = took[took.length >> 1]!
+  if (p50 > 3) missed++
+  console.log(
+    `enqueue to start in another process, idle: p50 ${p50.toFixed(1)} ms, p99 ${took[Math.floor(took.length * 0.99)]!.toFixed(1)} ms (goal p50 3 ms)`
+  )
+  const seconds = short ? 10 : 40
+  await empty()
+  const free = await steady(false, seconds)
+  await empty()
+  const held = await steady(true, seconds)
+  if (held / free < 0.5) missed++
+  console.log(
+    `steady state of ${seconds} s: ${Math.round(free).toLocaleString("en")}/s, and ${Math.round(held).toLocaleString("en")}/s while another connection holds a snapshot open: ${(held / free).toFixed(2)} of it (goal 0.5)`
   )
 }
 await boss.stop({ graceful: false })

@@ -64,7 +64,7 @@ const program = Effect.gen(function* () {
     const begun = performance.now()
     const before = handled
     const goal = (passing / parts) * part
-    while (handled < goal) yield* Effect.sleep(20)
+    yield* Effect.repeat(Effect.sleep(20), { until: () => handled >= goal })
     const rate = ((handled - before) / (performance.now() - begun)) * 1_000
     rates.push(rate)
     const found = yield* tables
