@@ -131,9 +131,9 @@ const untilReady = (
     })
   )
 
-const killQuietly = (pid: number): void => {
+const signalQuietly = (pid: number, signal: NodeJS.Signals): void => {
   try {
-    process.kill(pid, "SIGKILL")
+    process.kill(pid, signal)
   } catch {
     // It went by itself.
   }
@@ -197,11 +197,20 @@ const startOnce = Effect.fnUntraced(function* (
       return children
     })
 
+  const familyOf = (children: Iterable<ChildProcess>): ReadonlyArray<number> =>
+    [...children].flatMap(({ pid }) => (pid === undefined ? [] : descendantsOf(pid)))
+
+  // PostgreSQL has a process for each connection.
+  const signalAll = (name: NodeJS.Signals): Effect.Effect<void> =>
+    Effect.map(signal(name), (children) => {
+      for (const pid of familyOf(children)) signalQuietly(pid, name)
+    })
+
   // With all its children, which would otherwise hold on to the data for a moment and refuse the next start.
   const kill = Effect.gen(function* () {
-    const family = [...running.values()].flatMap(({ pid }) => (pid === undefined ? [] : descendantsOf(pid)))
+    const family = familyOf(running.values())
     const children = yield* signal("SIGKILL")
-    for (const pid of family) killQuietly(pid)
+    for (const pid of family) signalQuietly(pid, "SIGKILL")
     yield* Effect.forEach(children, exitOf, { discard: true })
     yield* Effect.sync(() => family.some((pid) => identityOf(pid) !== undefined)).pipe(
       Effect.repeat({ until: (alive) => !alive, schedule: Schedule.spaced("10 millis") }),
@@ -218,8 +227,8 @@ const startOnce = Effect.fnUntraced(function* (
     pids: Effect.sync(() => [...running.values()].flatMap(({ pid }) => (pid === undefined ? [] : [pid]))),
     kill,
     start,
-    pause: Effect.asVoid(signal("SIGSTOP")),
-    resume: Effect.asVoid(signal("SIGCONT"))
+    pause: signalAll("SIGSTOP"),
+    resume: signalAll("SIGCONT")
   }
 })
 

@@ -5,7 +5,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Reactivity from "effect/reactivity/Reactivity"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import { SqlClient } from "effect/sql/SqlClient"
 import { connectErrorAt } from "./connectError.ts"
 import { PostgresError, Unreachable, WrongServer } from "./errors.ts"
@@ -17,6 +17,7 @@ import type { ConnectionOptions, SchemaOptions } from "./options.ts"
 import { inSchema } from "./schema/migrations.ts"
 import type { Session } from "./session.ts"
 import { limited, makeSession } from "./session.ts"
+import { makeSockets, type Sockets } from "./sockets.ts"
 import { placeOf, type Place, type Settings, settingsOf, targetOf } from "./target.ts"
 
 /**
@@ -98,7 +99,8 @@ const factsOf = (client: PgClient.PgClient, place: Place): Effect.Effect<ServerF
 const connected = (
   client: PgClient.PgClient,
   place: Place,
-  settings: Settings
+  settings: Settings,
+  sockets: Sockets
 ): Effect.Effect<ConnectionService, PostgresError, Scope.Scope> =>
   Effect.gen(function* () {
     const { commandTimeout, pollInterval, schema } = settings
@@ -118,7 +120,9 @@ const connected = (
     const server = yield* bounded(factsOf(client, place), connectTimeout + commandTimeout)
     const { store } = yield* bounded(migrated(client, address, settings), Math.max(commandTimeout, longestMigration))
     const session = makeSession(client, commandTimeout, realClock)
-    const hints = yield* outside(makeHints(client, session, settings, store, realClock))
+    const hints = yield* outside(makeHints(client, session, settings, store, sockets, realClock))
+    // Before all that closes here, and after those who use it.
+    yield* Effect.addFinalizer(() => sockets.expire)
     return {
       ...session,
       address,
@@ -153,12 +157,15 @@ export const makeConnection = (
     if (settings instanceof PostgresError) return yield* settings
     const target = targetOf(options)
     if (target instanceof PostgresError) return yield* target
-    const client = yield* Effect.provideServiceEffect(
-      PgClient.make(target.config),
-      Reactivity.Reactivity,
-      Reactivity.make
-    ).pipe(Effect.catch(connectErrorAt(target)))
-    return yield* connected(client, target, settings)
+    // A scope that is closing gives no new connections: those who share it may need one to settle what they hold.
+    const scope = yield* Scope.fork(yield* Effect.scope)
+    const sockets = yield* Scope.provide(makeSockets, scope)
+    const client = yield* PgClient.make(sockets.of(target.config, target)).pipe(
+      Effect.provideServiceEffect(Reactivity.Reactivity, Reactivity.make),
+      Scope.provide(scope),
+      Effect.catch(connectErrorAt(target))
+    )
+    return yield* connected(client, target, settings, sockets)
   })
 
 /**
@@ -171,11 +178,10 @@ export const makeConnectionFrom = (
   client: PgClient.PgClient,
   options: SchemaOptions = {}
 ): Effect.Effect<ConnectionService, PostgresError, Scope.Scope> =>
-  Effect.suspend(() => {
+  Effect.gen(function* () {
     const settings = settingsOf(options)
-    return settings instanceof PostgresError
-      ? Effect.fail(settings)
-      : connected(client, placeOf(client.config), settings)
+    if (settings instanceof PostgresError) return yield* settings
+    return yield* connected(client, placeOf(client.config), settings, yield* makeSockets)
   })
 
 /**

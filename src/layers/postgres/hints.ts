@@ -12,9 +12,10 @@ import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
 import * as Pool from "effect/Queue"
 import * as Random from "effect/Random"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import * as Reactivity from "effect/reactivity/Reactivity"
-import type { Session } from "./session.ts"
+import { limited, type Session } from "./session.ts"
+import { farewell, type Sockets } from "./sockets.ts"
 import type { Settings } from "./target.ts"
 
 /** Between two notifications of a process. */
@@ -42,6 +43,7 @@ export const makeHints = (
   session: Session,
   { listen }: Settings,
   store: string,
+  sockets: Sockets,
   realClock: Clock.Clock
 ): Effect.Effect<Hints, never, Scope.Scope> =>
   Effect.gen(function* () {
@@ -66,16 +68,26 @@ export const makeHints = (
     const direct =
       typeof listen === "boolean"
         ? Effect.succeed(client)
-        : Effect.provideServiceEffect(PgClient.makeClient(listen), Reactivity.Reactivity, Reactivity.make)
-    const once = Effect.scoped(
-      Effect.gen(function* () {
-        const notifications = yield* (yield* direct).listen(channel)
-        yield* Effect.addFinalizer(() => Effect.sync(() => void (live = false)))
-        live = true
-        first.openUnsafe()
-        missed()
-        while (true) read((yield* Pool.take(notifications)).payload)
-      })
+        : Effect.provideServiceEffect(
+            PgClient.makeClient(sockets.of(listen.config, listen)),
+            Reactivity.Reactivity,
+            Reactivity.make
+          )
+    const once = Effect.acquireUseRelease(
+      Scope.make(),
+      (scope) =>
+        Effect.gen(function* () {
+          const notifications = yield* Effect.flatMap(direct, (one) => one.listen(channel))
+          live = true
+          first.openUnsafe()
+          missed()
+          while (true) read((yield* Pool.take(notifications)).payload)
+        }).pipe(Scope.provide(scope)),
+      (scope, exit) => {
+        live = false
+        // It waits for the answer to an UNLISTEN.
+        return Effect.ignore(limited(Scope.close(scope, exit), farewell, realClock, () => undefined))
+      }
     )
     const listening = Effect.gen(function* () {
       let failures = 0

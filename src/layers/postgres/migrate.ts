@@ -56,7 +56,11 @@ const applying = (client: PgClient, schema: string) =>
       yield* client.unsafe("SELECT pg_advisory_xact_lock(hashtextextended('effect-seams/migrate', 0))")
       const meta = yield* readMeta(client, schema)
       if (meta !== undefined && (meta.version >= schemaVersion || meta.oldest > schemaVersion)) return
-      for (const statement of migrationStatements(schema, meta?.version ?? 0)) yield* client.unsafe(statement)
+      const found = yield* client.unsafe("SELECT FROM pg_namespace WHERE nspname = $1", [schema])
+      for (const statement of migrationStatements(schema, meta?.version ?? 0)) {
+        // Also a schema that is there already could only be made with rights over the database.
+        if (found.length === 0 || !statement.startsWith("CREATE SCHEMA")) yield* client.unsafe(statement)
+      }
     })
   )
 

@@ -3,15 +3,17 @@
  * program's (`withTransaction` of the same client) it joins that transaction, whose limits are the program's.
  */
 import type { PgClient } from "@effect/sql-pg/PgClient"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Random from "effect/Random"
 import type { Connection } from "effect/sql/SqlConnection"
 import type { SqlError } from "effect/sql/SqlError"
-import { faultOf, PostgresFault } from "./faults.ts"
+import { closedFault, faultOf, PostgresFault } from "./faults.ts"
 
 export type Row = ReadonlyArray<unknown>
 export type Rows = ReadonlyArray<Row>
@@ -37,21 +39,27 @@ const valuesOn =
   (sql: string, params: ReadonlyArray<unknown>): Effect.Effect<Rows, PostgresFault> =>
     Effect.mapError(connection.executeValues(sql, params) as Effect.Effect<Rows, SqlError>, faultOf)
 
-/** Ends at its time also when the connection does not: a server that is frozen answers no request to cancel either. */
+/**
+ * Ends at its time also when the connection does not: a server that is frozen answers no request to cancel either. Nobody but a client
+ * that is closed interrupts the effect itself.
+ */
 export const limited = <A, E, F>(
   effect: Effect.Effect<A, E>,
   millis: number,
   realClock: Clock.Clock,
-  timedOut: () => F
+  failed: (why: "late" | "interrupted") => F
 ): Effect.Effect<A, E | F> =>
   Effect.flatMap(Effect.forkDetach(effect, { startImmediately: true }), (fiber) =>
     Effect.timeoutOption(Fiber.await(fiber), millis).pipe(
       Effect.provideService(Clock.Clock, realClock),
       Effect.onInterrupt(() => Effect.sync(() => fiber.interruptUnsafe())),
       Effect.flatMap((ended): Effect.Effect<A, E | F> => {
-        if (Option.isSome(ended)) return ended.value
-        fiber.interruptUnsafe()
-        return Effect.fail(timedOut())
+        if (Option.isNone(ended)) {
+          fiber.interruptUnsafe()
+          return Effect.fail(failed("late"))
+        }
+        const exit = ended.value
+        return Exit.isFailure(exit) && Cause.hasInterruptsOnly(exit.cause) ? Effect.fail(failed("interrupted")) : exit
       })
     )
   )
@@ -67,10 +75,12 @@ export const makeSession = (client: PgClient, commandTimeout: number, realClock:
         statement(() => void (sent = true)),
         commandTimeout,
         realClock,
-        () =>
-          sent
-            ? new PostgresFault("unknown", `no answer within ${commandTimeout} ms`)
-            : new PostgresFault("unsent", `no connection was free within ${commandTimeout} ms`)
+        (why) =>
+          why === "interrupted"
+            ? closedFault
+            : sent
+              ? new PostgresFault("unknown", `no answer within ${commandTimeout} ms`)
+              : new PostgresFault("unsent", `no connection was free within ${commandTimeout} ms`)
       )
     })
 

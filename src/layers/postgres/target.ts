@@ -1,5 +1,5 @@
 /** From options to a client's configuration, checked before anything is tried. */
-import type { PgClientConfig, PgPoolConfig } from "@effect/sql-pg/PgClient"
+import type { PgPoolConfig } from "@effect/sql-pg/PgClient"
 import * as Redacted from "effect/Redacted"
 import { describeInput, durationMillis } from "../../internal/durationMillis.ts"
 import { InvalidOption, PostgresError } from "./errors.ts"
@@ -9,8 +9,8 @@ import type { ConnectionOptions, SchemaOptions } from "./options.ts"
 export interface Settings {
   readonly schema: string
   readonly migrate: "auto" | "check" | "manual"
-  /** A client's configuration: of the direct address to listen at. */
-  readonly listen: boolean | PgClientConfig
+  /** A target: the direct address to listen at. */
+  readonly listen: boolean | Target
   /** Milliseconds. */
   readonly pollInterval: number
   /** Milliseconds. */
@@ -67,9 +67,7 @@ export const settingsOf = (options: ConnectionOptions): Settings | PostgresError
   const tls = tlsOf(url) ? options.tls : undefined
   const applicationName = `${options.applicationName ?? "effect-seams"} listen`
   const target = targetOf({ url: listen, tls, applicationName, connectTimeout: options.connectTimeout })
-  return target instanceof PostgresError
-    ? target
-    : { schema, migrate, pollInterval, commandTimeout, listen: target.config }
+  return target instanceof PostgresError ? target : { schema, migrate, pollInterval, commandTimeout, listen: target }
 }
 
 const secret = (text: string | Redacted.Redacted): string => (typeof text === "string" ? text : Redacted.value(text))
@@ -150,7 +148,6 @@ export const targetOf = (options: ConnectionOptions): Target | PostgresError => 
       ssl: options.tls,
       applicationName: options.applicationName ?? url?.searchParams.get("application_name") ?? "effect-seams",
       connectTimeout,
-      keepAlive: "10 seconds",
       maxConnections,
       prepare: options.prepare,
       // A value of 16 MiB, and what stands beside it.

@@ -13,7 +13,7 @@ import { faultProxy } from "../../support/faultProxy.ts"
 import { once, printed, timed, until } from "../../support/faults.ts"
 import { temporaryFolder } from "../../support/processes.ts"
 import { freshSchema } from "./support.ts"
-import { admit, adminOf, handling, Jobs, listener, place, reload, sessionsOf } from "./supportFaults.ts"
+import { admit, adminOf, handling, Jobs, listener, place, sessionsOf } from "./supportFaults.ts"
 
 /** All that has to be written otherwise in a url, and bytes beyond ASCII. */
 const password = 'p@ss:w/o?rd#%41,&="é{}[]\\ +'
@@ -38,8 +38,6 @@ const guarded = once(
     const literal = `'${password}'`
     const roles = { [username]: "scram-sha-256", md5er: "md5", clear: "scram-sha-256", secure: "scram-sha-256" }
     for (const [role, encryption] of Object.entries(roles)) {
-      yield* admin(`SELECT set_config('password_encryption', '${encryption}', false)`)
-      // In one session: the setting is that of the connection.
       yield* admin(
         `DO $do$ BEGIN SET LOCAL password_encryption = '${encryption}'; CREATE ROLE "${role}" LOGIN PASSWORD ${literal}; END $do$`
       )
@@ -241,12 +239,11 @@ describe("a server that cannot be had is told from one that refuses", () => {
         [{ url: `${open}?sslmode=verify-full` }, "TlsRefused", "does not support TLS"],
         [{ port, username: "secure", password, database: "postgres" }, "AuthRefused", "sslmode=require"],
         [{ port, username: "secure", password, database: "postgres", tls: true }, "TlsRefused", "tls: { ca }"],
-        [{ port, host: "127.0.0.2", ...secret, database: "postgres", tls: { ca } }, "TlsRefused", "altnames"]
+        [{ port, ...secret, database: "postgres", tls: { ca, servername: "other.example" } }, "TlsRefused", "altnames"]
       ] as const) {
         const found = yield* refusal(options)
-        if (tag === "TlsRefused" && found._tag === "Unreachable") assert.include(found.message, "127.0.0.2")
-        else assert.deepStrictEqual([found._tag, found.isRetryable], [tag, false], found.message)
-        if (found._tag === tag) assert.include(found.message, says)
+        assert.deepStrictEqual([found._tag, found.isRetryable], [tag, false], found.message)
+        assert.include(found.message, says)
       }
     })
   )
@@ -346,5 +343,3 @@ describe("a server with no room for more connections", () => {
     })
   )
 })
-
-void reload

@@ -80,7 +80,7 @@ describe("a commit whose answer is lost", () => {
         ["held", undefined]
       )
       const late = yield* Effect.orDie(
-        near.client.unsafe(`SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%kv_%'`)
+        near.client.unsafe(`SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%${schema}%'`)
       )
       assert.strictEqual(late.length, 0)
     })

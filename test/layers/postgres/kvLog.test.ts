@@ -4,6 +4,7 @@ import { Effect, Fiber } from "effect"
 import { unpack } from "../../../src/internal/keyCodec.ts"
 import * as Kv from "../../../src/Kv.ts"
 import type { LogLine } from "../../../src/kv/driver.ts"
+import { startServer } from "../../servers/index.ts"
 import {
   assertInOrder,
   atomic,
@@ -14,6 +15,7 @@ import {
   newRoot,
   type Room,
   room,
+  roomOver,
   timed
 } from "./support.ts"
 
@@ -98,7 +100,10 @@ describe("what grows", () => {
     () =>
       Effect.gen(function* () {
         const own = freshSchema()
-        const one = yield* room({ schema: own, logLength: 200 })
+        // A server of its own: transactions of others would keep more of the log.
+        const { url } = yield* startServer("postgres")
+        const over = roomOver({ url, schema: own, logLength: 200 })
+        const one = yield* over
         const lines = Effect.map(
           Effect.orDie(one.client.unsafe(`SELECT n FROM "${own}".kv_log`)),
           (rows) => rows.length
@@ -118,7 +123,7 @@ describe("what grows", () => {
           one,
           Effect.gen(function* () {
             yield* one.client.unsafe("SELECT pg_current_xact_id()::text")
-            const other = yield* room({ schema: own, logLength: 200 })
+            const other = yield* over
             yield* other.kv.set(["a"], "first")
             const during = yield* other.driver.log.head
             for (let i = 0; i < 400; i++) yield* other.kv.set(["a"], i)
@@ -149,13 +154,13 @@ describe("what grows", () => {
         assert.strictEqual(yield* rows, 0)
         assert.deepStrictEqual((yield* linesAfter(one.driver, before)).lines, [])
 
-        yield* one.kv.set(["due"], 1, { expireIn: 50 })
         const other = yield* room({ schema: own })
+        yield* one.kv.set(["due"], 1, { expireIn: "1 second" })
         yield* inTransaction(
           one,
           Effect.gen(function* () {
             yield* one.client.unsafe(`SELECT 1 FROM "${own}".kv FOR UPDATE`)
-            yield* Effect.sleep("60 millis")
+            yield* Effect.sleep("1010 millis")
             const [now, next] = [yield* other.driver.now, yield* other.driver.sweep]
             assert.isAtLeast(next!, now + 200)
           })
@@ -197,5 +202,43 @@ describe("what grows", () => {
       console.log(`50 rounds of 6 operations over 60,000 entries: ${millis} ms`)
       assert.isBelow(millis, 3_000)
     })
+  )
+})
+
+describe("a store that was set back", () => {
+  const refused = (one: Room, after: Kv.Cursor) =>
+    Effect.gen(function* () {
+      yield* Effect.timeout(one.driver.log.grown(after), "1 second")
+      const read = yield* one.driver.log.read({ after, watched: { _tag: "Keys", keys: new Set() }, limit: 1 })
+      return read._tag === "Trimmed" ? read.detail : read._tag
+    })
+
+  it.live(
+    "or made anew does not know the places and versionstamps of before, also when it has come to their numbers again",
+    () =>
+      Effect.gen(function* () {
+        const own = freshSchema()
+        const before = yield* room({ schema: own })
+        yield* before.kv.set(["a"], 1)
+        const stamp = yield* before.kv.set(["a"], 2)
+        const place = yield* before.driver.log.head
+        assert.isDefined(yield* before.driver.log.locate(stamp))
+
+        // As from a copy of the disk: the same store, and another second commit.
+        yield* before.client.unsafe(`UPDATE "${own}".kv_log SET cid = 'abcdefabcdefabcdefab' WHERE n = 2`)
+        assert.include(yield* refused(before, place), "set back")
+        assert.isUndefined(yield* before.driver.log.locate(stamp))
+        // Or with less than that.
+        yield* before.client.unsafe(`DELETE FROM "${own}".kv_log WHERE n = 2`)
+        assert.include(yield* refused(before, place), "set back")
+
+        yield* before.client.unsafe(`DROP SCHEMA "${own}" CASCADE`)
+        const after = yield* room({ schema: own })
+        for (let i = 0; i < 3; i++) yield* after.kv.set(["a"], i)
+        assert.include(yield* refused(after, place), "another store")
+        assert.isUndefined(yield* after.driver.log.locate(stamp))
+        const stale = yield* Effect.flip(atomic(after.kv, [Kv.check(["a"], stamp), Kv.set(["a"], "overwritten")]))
+        assert.strictEqual(stale._tag, "Conflict")
+      })
   )
 })

@@ -3,7 +3,7 @@ import * as fs from "node:fs"
 import * as Net from "node:net"
 import * as path from "node:path"
 import * as PgClient from "@effect/sql-pg/PgClient"
-import { type Context, Effect, Layer, Redacted, Schedule, Schema, type Scope } from "effect"
+import { type Context, Effect, Layer, Redacted, Schedule, Schema, Scope } from "effect"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import * as Postgres from "../../../src/layers/postgres/index.ts"
 import * as Queue from "../../../src/Queue.ts"
@@ -27,10 +27,15 @@ export type Admin = (
 
 /** A client of the test's own, apart from every layer. */
 export const clientOf = (url: string, maxConnections = 4): Effect.Effect<PgClient.PgClient, never, Scope.Scope> =>
-  PgClient.make({ url: Redacted.make(url), maxConnections, applicationName: "test" }).pipe(
-    Effect.provideServiceEffect(Reactivity.Reactivity, Reactivity.make),
-    Effect.orDie
-  )
+  Effect.gen(function* () {
+    // One of its own, which is open while those that were added to the test's later are closed.
+    const scope = yield* Scope.fork(yield* Effect.scope)
+    return yield* PgClient.make({ url: Redacted.make(url), maxConnections, applicationName: "test" }).pipe(
+      Effect.provideServiceEffect(Reactivity.Reactivity, Reactivity.make),
+      Scope.provide(scope),
+      Effect.orDie
+    )
+  })
 
 /** An administrator of a server. */
 export const adminOf = (url: string): Effect.Effect<Admin, never, Scope.Scope> =>
@@ -140,3 +145,18 @@ export const listener = (meet: (socket: Net.Socket) => void): Effect.Effect<numb
         for (const socket of open) socket.destroy()
       })
   ).pipe(Effect.map(({ server }) => (server.address() as Net.AddressInfo).port))
+
+/** An encoded message, as a driver takes it. */
+export const message = (queue: string, id: string, options?: Partial<Queue.Envelope>): Queue.Envelope => ({
+  v: 1,
+  id,
+  queue,
+  name: "",
+  payload: "1",
+  encoding: "json",
+  enqueuedAt: 0,
+  priority: 0,
+  headers: {},
+  meta: {},
+  ...options
+})

@@ -140,7 +140,7 @@ describe("a connection", () => {
       const settings = settingsOf({ listen, tls: { ca: "ca" }, password: word, applicationName: "mine" })
       return settings instanceof Postgres.PostgresError || typeof settings.listen === "boolean"
         ? undefined
-        : settings.listen
+        : settings.listen.config
     }
     assert.deepStrictEqual(listening("postgres://h?sslmode=verify-full")?.ssl, { ca: "ca" })
     const plain = listening("postgres://h")

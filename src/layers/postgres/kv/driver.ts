@@ -46,7 +46,7 @@ export const makeKvDriver = (
     const { sweep, written } = yield* makeTending(connection, yield* makeCommitIds, logLength)
     const { commit, outcome } = yield* makeCommitting(connection, options?.sharedQueue, written)
 
-    const getSql = sql("SELECT place, n, cid, json, bytes, counter, expires FROM seams.kv_get($1)")
+    const getSql = sql("SELECT place, n, cid, doc, bytes, counter, expires FROM seams.kv_get($1)")
     const getMany: Driver["getMany"] = (keys) =>
       keys.length === 0
         ? Effect.succeed([])
@@ -59,7 +59,7 @@ export const makeKvDriver = (
             return found
           }).pipe(Effect.mapError(kvError("getMany")))
 
-    const listSql = sql("SELECT k, n, cid, json, bytes, counter, expires FROM seams.kv_list($1, $2, $3, $4)")
+    const listSql = sql("SELECT k, n, cid, doc, bytes, counter, expires FROM seams.kv_list($1, $2, $3, $4)")
     const list: Driver["list"] = ({ end, start }, { limit, reverse }) =>
       Effect.map(
         query(listSql, [bytea(toBytes(start)), bytea(toBytes(end)), int(Math.min(limit, 2_147_483_647)), reverse]),

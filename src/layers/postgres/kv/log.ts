@@ -1,6 +1,7 @@
 /** The change log, read by the difference of snapshots: what a transaction did is behind a place whose snapshot did not see it. */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Option from "effect/Option"
 import * as Scope from "effect/Scope"
 import type { Packed } from "../../../internal/keyCodec.ts"
 import { fromBytes, toBytes } from "../../../internal/keyCodec.ts"
@@ -17,6 +18,9 @@ import { type EntryRow, stampOf, stampParts, storedOf } from "./rows.ts"
 
 /** Commits of one page. Each may hold a thousand keys. */
 const window = 512
+
+/** Milliseconds that each watcher leaves the store between two reads, for itself and every other: under a stream of commits a read takes many. */
+const gap = 1
 
 const foreign: LogRead = { _tag: "Trimmed", detail: "the position belongs to another store" }
 
@@ -52,7 +56,7 @@ export const makeLog = (connection: ConnectionService): Effect.Effect<Driver["lo
     const scope = yield* Effect.scope
     const headSql = sql("SELECT identity, snapshot, n, cid FROM seams.kv_head()")
     const readSql = sql(
-      "SELECT what, k, op, xid, n, cid, json, bytes, counter, expires, cut, identity FROM seams.kv_read($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+      "SELECT what, k, op, xid, n, cid, doc, bytes, counter, expires, cut, identity FROM seams.kv_read($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
     )
     const grownSql = sql("SELECT seams.kv_grown($1, $2, $3, $4, $5, $6)")
     const locateSql = sql("SELECT identity, floor FROM seams.kv_locate($1, $2)")
@@ -60,25 +64,26 @@ export const makeLog = (connection: ConnectionService): Effect.Effect<Driver["lo
     /** The transactions of lines, for `covers`. */
     const transactions = new WeakMap<LogLine, { readonly xid: bigint; readonly n: bigint }>()
     const heard = new Signal()
-    /** Places behind which a read found nothing more, with what was heard before it: who waits there need not look again. */
-    const ends = new Map<Cursor, number>()
+    let waiting = 0
+    /**
+     * Places behind which a read found nothing more, with what was heard before it, and when: who waits there need not look again.
+     */
+    const ends = new Map<Cursor, { readonly version: number; readonly at: number }>()
     const ended = (cursor: Cursor, version: number) => {
       ends.delete(cursor)
-      ends.set(cursor, version)
+      ends.set(cursor, { version, at: realClock.currentTimeMillisUnsafe() })
       if (ends.size > 1_000) ends.delete(ends.keys().next().value!)
     }
 
     const pageOf = (place: Place, rows: ReadonlyArray<ReadRow>): LogRead => {
-      const [end, ...rest] = rows
       const lines: Array<Omit<LogLine, "entry"> & { readonly n: bigint; readonly xid: bigint }> = []
       const entries = new Map<Packed, Stored>()
-      for (const [what, k, op, xid, n, cid, json, bytes, counter, expires] of rest) {
+      for (const [what, k, op, xid, n, cid, json, bytes, counter, expires] of rows.slice(0, -1)) {
         const key = fromBytes(k)
         if (what === "e") entries.set(key, storedOf(key, [n!, cid!, json, bytes, counter, expires] satisfies EntryRow))
         else lines.push({ key, op: operations[op - 1]!, versionstamp: stampOf(n!, cid!), n: n!, xid })
       }
-      lines.sort((a, b) => (a.n < b.n ? -1 : a.n > b.n ? 1 : 0))
-      const [, , , , last, lastId, snapshot, , , , cut, identity] = end!
+      const [, , , , last, lastId, snapshot, , , , cut, identity] = rows.at(-1)!
       const upto = place.upto ?? shownOf(snapshot, last, lastId)
       const next: Place =
         cut === null
@@ -123,9 +128,10 @@ export const makeLog = (connection: ConnectionService): Effect.Effect<Driver["lo
           int(window)
         ]
         return Effect.map(apart(readSql, params), (rows): LogRead => {
-          const [end] = rows as unknown as ReadonlyArray<ReadRow>
-          if (end![0] === "T") return { _tag: "Trimmed", detail: end![6] }
-          const page = pageOf(place, rows as unknown as ReadonlyArray<ReadRow>)
+          const all = rows as unknown as ReadonlyArray<ReadRow>
+          const end = all.at(-1)!
+          if (end[0] === "T") return { _tag: "Trimmed", detail: end[6] }
+          const page = pageOf(place, all)
           if (page._tag === "Lines" && !page.more) ended(page.next, version)
           return page
         })
@@ -141,6 +147,10 @@ export const makeLog = (connection: ConnectionService): Effect.Effect<Driver["lo
         scope
       )
     })
+
+    /** True: something was heard since. False: it is time to look. */
+    const wait = (version: number): Effect.Effect<boolean> =>
+      Effect.map(Effect.timeoutOption(heard.after(version), pollInterval()), Option.isSome)
 
     const grown = (after: Cursor): Effect.Effect<void, PostgresFault> =>
       Effect.suspend(() => {
@@ -158,16 +168,19 @@ export const makeLog = (connection: ConnectionService): Effect.Effect<Driver["lo
           ]),
           ([row]) => row![0] as boolean
         )
-        const wait = (version: number): Effect.Effect<void, PostgresFault> =>
-          Effect.flatMap(Effect.timeoutOption(heard.after(version), pollInterval()), (told) =>
-            told._tag === "Some" ? Effect.void : looked
-          )
         const looked: Effect.Effect<void, PostgresFault> = Effect.suspend(() => {
           const { version } = heard
-          return Effect.flatMap(look, (there) => (there ? Effect.void : wait(version)))
+          return Effect.flatMap(look, (there) =>
+            there ? Effect.void : Effect.flatMap(wait(version), (told) => (told ? Effect.void : looked))
+          )
         })
         const end = ends.get(after)
-        return end === undefined ? looked : wait(end)
+        if (end === undefined) return looked
+        return Effect.flatMap(wait(end.version), (told) => {
+          if (!told) return looked
+          const left = end.at + waiting * gap - realClock.currentTimeMillisUnsafe()
+          return left > 0 ? Effect.sleep(left) : Effect.void
+        })
       })
 
     const head: Log["head"] = failing(
@@ -204,6 +217,9 @@ export const makeLog = (connection: ConnectionService): Effect.Effect<Driver["lo
         )
       },
       grown: (after) =>
-        Effect.andThen(listen, failing(grown(after))).pipe(Effect.provideService(Clock.Clock, realClock))
+        Effect.suspend(() => {
+          waiting++
+          return Effect.andThen(listen, failing(grown(after)))
+        }).pipe(Effect.ensuring(Effect.sync(() => void waiting--)), Effect.provideService(Clock.Clock, realClock))
     }
   })

@@ -12,10 +12,10 @@ const trimmed = `WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_
 export const kvTables: ReadonlyArray<string> = [
   // Numbers of commits: taken while all keys of a commit are locked, so along a key they grow in the order of the commits.
   `CREATE SEQUENCE seams.kv_stamp AS bigint`,
-  // One of json, bytes and counter is there; none: nothing is, and the row is only there to be locked. Room is left in each page, so
+  // One of doc (JSON), bytes and counter is there; none: nothing is, and the row is only there to be locked. Room is left in each page, so
   // that a new version of a row stays beside the old one and no index learns of it.
   `CREATE TABLE seams.kv (
-    k bytea PRIMARY KEY, n bigint NOT NULL, cid text COLLATE "C" NOT NULL, json text, bytes bytea, counter bigint,
+    k bytea PRIMARY KEY, n bigint NOT NULL, cid text COLLATE "C" NOT NULL, doc text, bytes bytea, counter bigint,
     expires timestamptz) WITH (fillfactor = 90)`,
   `CREATE INDEX kv_expires ON seams.kv (expires) WHERE expires IS NOT NULL`,
   // n and cid are the two halves of the versionstamp. xid: the transaction. floor: all transactions below had ended when this one

@@ -2,7 +2,7 @@
 
 /** Settings of functions that meet tables whose statistics are old by nature. */
 export const planned = `SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-    SET plan_cache_mode = force_generic_plan`
+    SET plan_cache_mode = force_generic_plan SET jit = off`
 
 /** What a loss of power undoes is delivered again. To the end of the transaction: a setting of the function would end before its commit. */
 export const unsynced = `PERFORM set_config('synchronous_commit', 'off', true);`
