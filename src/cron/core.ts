@@ -65,6 +65,7 @@ export const makeCore = (
   const { lease, shared } = store.capabilities
   const host: Host = { capabilities: store.capabilities, joins: store.joins, marks: store.marks }
   const clock = { offset: 0 }
+  let turn = 0
   const storeNow = Effect.map(Clock.currentTimeMillis, (now) => now + clock.offset)
   const waiters = makeWaiters(store, runner, storeNow)
   const unreadable = new Set<string>()
@@ -100,6 +101,7 @@ export const makeCore = (
   ) =>
     Effect.clockWith((local) => {
       const attempt = lost.attempt(jobId)
+      const asked = ++turn
       return store
         .modify(
           jobId,
@@ -129,7 +131,7 @@ export const makeCore = (
           Effect.flatMap(({ at, done }) =>
             Effect.as(
               Effect.ensuring(
-                apply(jobId, at, done),
+                apply(jobId, at, done, asked),
                 Effect.sync(() => attempt.succeeded(done?.written === true ? done.state : undefined))
               ),
               done?.answer
@@ -154,13 +156,20 @@ export const makeCore = (
   const apply = Effect.fnUntraced(function* (
     jobId: string,
     at: Moment,
-    done: Done<unknown> | undefined
+    done: Done<unknown> | undefined,
+    asked: number
   ): Effect.fn.Return<void> {
     // By when the store was asked, not by when it answered.
     clock.offset = at.now - at.local
     timer.adjust(clock.offset)
     const entry = entries.get(jobId)
     const known = entry?.state
+    if (done !== undefined && entry !== undefined) entry.seenAt = ++turn
+    if (done === undefined && entry !== undefined && entry.seenAt > asked) {
+      // A store with several connections answers in any order. Whether the job is there shows another look.
+      timer.set(jobId, entry.handler === undefined ? undefined : at.now)
+      return
+    }
     if (done === undefined) {
       slots.forget(jobId)
       if (known !== undefined) hub.publish({ _tag: "Unscheduled", jobId, time: DateTime.makeUnsafe(at.now) })
@@ -369,7 +378,8 @@ export const makeCore = (
             apply(
               jobId,
               { now, local: local.currentTimeMillisUnsafe(), monotonic: local.monotonicTimeNanosUnsafe() },
-              { answer: undefined, draft, state, written: false }
+              { answer: undefined, draft, state, written: false },
+              turn
             )
           )
         : look(jobId)

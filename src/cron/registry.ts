@@ -35,6 +35,8 @@ export interface Entry {
   readonly running: Set<Running>
   /** The newest state seen; `undefined` when the job is not stored (any more). */
   state: JobState | undefined
+  /** When it was seen, in turns of the scheduler: what was asked for before, and answers later that there is no job, is no news. */
+  seenAt: number
   /** The last lives of the job that are over, so that a late word of one is not taken for news. */
   readonly past: Array<string>
   /** Failed looks at this job in a row, for the backoff. */
@@ -49,6 +51,7 @@ export const makeEntry = (id: string): Entry => ({
   handler: undefined,
   running: new Set(),
   state: undefined,
+  seenAt: 0,
   past: [],
   failures: 0,
   wakeUps: undefined

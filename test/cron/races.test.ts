@@ -2,7 +2,7 @@
  * Changes of one job that meet: answers on their way, one's own change behind somebody else's, clocks that go back.
  */
 import { assert, describe } from "@effect/vitest"
-import { Clock, Effect, Exit, Fiber, Scope } from "effect"
+import { Clock, Deferred, Effect, Exit, Fiber, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as Cron from "../../src/Cron.ts"
 import * as Kv from "../../src/Kv.ts"
@@ -225,6 +225,46 @@ describe("overlap: allow", () => {
       yield* TestClock.adjust(60 * minute)
       assert.strictEqual(ran.filter((kind) => kind === "misfire").length, 4)
       assert.strictEqual(ran.filter((kind) => kind === "backfill").length, 3)
+    })
+  )
+})
+
+describe("a look that was asked for before a job was stored, and answers after", () => {
+  test(
+    "is no news that the job is gone",
+    Effect.gen(function* () {
+      const base = yield* memoryKv
+      const stored = yield* Deferred.make<void>()
+      const synced = yield* Deferred.make<void>()
+      const looked = yield* Deferred.make<void>()
+      let gets = 0
+      const kv: Kv.Service = {
+        ...base,
+        // As a store with several connections: the first read is that of the registration, the second one that of the look.
+        get: (key) =>
+          Effect.suspend(() => {
+            gets++
+            if (gets === 1)
+              return Effect.andThen(
+                Deferred.succeed(synced, undefined),
+                Effect.andThen(Deferred.await(looked), base.get(key))
+              )
+            if (gets > 2) return base.get(key)
+            return Effect.tap(base.get(key), () =>
+              Effect.andThen(Deferred.succeed(looked, undefined), Deferred.await(stored))
+            )
+          }),
+        // What lets it look at every job.
+        watchPrefix: (prefix, options) =>
+          Stream.unwrap(Effect.as(Deferred.await(synced), base.watchPrefix(prefix, options)))
+      }
+      const cron = yield* schedulerOver(kv)
+      let runs = 0
+      yield* cron.schedule(Cron.job("job", { schedule: "* * * * *" }, () => Effect.sync(() => void runs++)))
+      yield* Deferred.succeed(stored, undefined)
+      yield* TestClock.adjust(2 * minute)
+      assert.isAtLeast(gets, 3)
+      assert.strictEqual(runs, 2)
     })
   )
 })
