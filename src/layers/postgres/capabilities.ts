@@ -3,6 +3,14 @@ import type { ServerFacts } from "./connection.ts"
 
 export const backend = "postgresql"
 
+/** Of the Kv in unlogged tables. */
+export const unloggedDurability: Durability = {
+  process: true,
+  power: false,
+  failover: false,
+  detail: "kept in unlogged tables: a crash of the server empties them, and a standby does not have them"
+}
+
 export const durabilityOf = ({ fsync, synchronousCommit }: ServerFacts): Durability => {
   const power = fsync && synchronousCommit !== "off"
   return {

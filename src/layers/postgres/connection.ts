@@ -40,6 +40,8 @@ export interface ServerFacts {
  * @category models
  */
 export interface ConnectionService extends Session {
+  /** The entries of the Kv are kept in unlogged tables. */
+  readonly unlogged: boolean
   /** Where the server is, without credentials. */
   readonly address: string
   readonly schema: string
@@ -120,6 +122,13 @@ const connected = (
     const server = yield* bounded(factsOf(client, place), connectTimeout + commandTimeout)
     const { store } = yield* bounded(migrated(client, address, settings), Math.max(commandTimeout, longestMigration))
     const session = makeSession(client, commandTimeout, realClock)
+    const unlogged = yield* Effect.match(
+      session.apart(
+        "SELECT c.relpersistence = 'u' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = 'kv'",
+        [schema]
+      ),
+      { onFailure: () => false, onSuccess: ([row]) => row?.[0] === true }
+    )
     const hints = yield* outside(makeHints(client, session, settings, store, sockets, realClock))
     // Before all that closes here, and after those who use it.
     yield* Effect.addFinalizer(() => sockets.expire)
@@ -130,6 +139,7 @@ const connected = (
       sql: (statement) => inSchema(schema, statement),
       client,
       server,
+      unlogged,
       store: Symbol.for(`effect-seams/layers/postgres/${store}`),
       hints,
       pollInterval: () => (hints.live() ? safetyPoll : pollInterval),

@@ -49,7 +49,7 @@ const newer = (schema: string, { oldest, version }: Meta): PostgresError | undef
       })
     : undefined
 
-const applying = (client: PgClient, schema: string) =>
+const applying = (client: PgClient, schema: string, unlogged: boolean) =>
   client.withTransaction(
     Effect.gen(function* () {
       // The same for every schema: two that are made at once both want the same rows of the catalogue.
@@ -57,7 +57,7 @@ const applying = (client: PgClient, schema: string) =>
       const meta = yield* readMeta(client, schema)
       if (meta !== undefined && (meta.version >= schemaVersion || meta.oldest > schemaVersion)) return
       const found = yield* client.unsafe("SELECT FROM pg_namespace WHERE nspname = $1", [schema])
-      for (const statement of migrationStatements(schema, meta?.version ?? 0)) {
+      for (const statement of migrationStatements(schema, meta?.version ?? 0, unlogged)) {
         // Also a schema that is there already could only be made with rights over the database.
         if (found.length === 0 || !statement.startsWith("CREATE SCHEMA")) yield* client.unsafe(statement)
       }
@@ -68,13 +68,13 @@ const applying = (client: PgClient, schema: string) =>
 export const migrated = (
   client: PgClient,
   address: string,
-  { migrate, schema }: Settings
+  { migrate, schema, unlogged }: Settings
 ): Effect.Effect<Meta, PostgresError> =>
   Effect.gen(function* () {
     const refused = refusedBy(address, schema)
     const found = yield* Effect.mapError(readMeta(client, schema), refused)
     if (migrate === "auto" && (found?.version ?? 0) < schemaVersion)
-      yield* Effect.mapError(applying(client, schema), refused)
+      yield* Effect.mapError(applying(client, schema, unlogged), refused)
     const meta = migrate === "auto" ? yield* Effect.mapError(readMeta(client, schema), refused) : found
     const problem = meta === undefined ? undefined : newer(schema, meta)
     if (problem !== undefined) return yield* problem
@@ -96,9 +96,11 @@ export const migrationSql = (options?: {
   readonly schema?: string | undefined
   /** The version that the tables have (`SELECT version FROM seams.meta`). Default: 0, none. */
   readonly from?: number | undefined
+  /** As the option of the layer; for a schema that is made. Default: false. */
+  readonly unlogged?: boolean | undefined
 }): string => {
   const settings = settingsOf({ schema: options?.schema })
   if (settings instanceof PostgresError) throw settings
-  const statements = migrationStatements(settings.schema, options?.from ?? 0)
+  const statements = migrationStatements(settings.schema, options?.from ?? 0, options?.unlogged === true)
   return `BEGIN;\n${statements.map((statement) => `${statement};\n`).join("")}COMMIT;\n`
 }

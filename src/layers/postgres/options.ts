@@ -19,6 +19,12 @@ export interface SchemaOptions {
    */
   readonly migrate?: "auto" | "check" | "manual" | undefined
   /**
+   * Whether the entries of the Kv are kept in `UNLOGGED` tables, for a cache: writes are cheaper, and a crash of the server empties them; a
+   * standby does not have them. Watches get `Reset` after any restart of the server. Messages are logged all the same. Holds when this layer
+   * makes the schema; one that is there keeps what it has. Default: false.
+   */
+  readonly unlogged?: boolean | undefined
+  /**
    * How another process's messages and changes become known. `true` (default): by `LISTEN` on one connection. `false`: by polling, for
    * PgBouncer in transaction mode. A url: by `LISTEN` on that direct address, beside a pooler.
    */

@@ -9,6 +9,7 @@ import type { ConnectionOptions, SchemaOptions } from "./options.ts"
 export interface Settings {
   readonly schema: string
   readonly migrate: "auto" | "check" | "manual"
+  readonly unlogged: boolean
   /** A target: the direct address to listen at. */
   readonly listen: boolean | Target
   /** Milliseconds. */
@@ -59,15 +60,17 @@ export const settingsOf = (options: ConnectionOptions): Settings | PostgresError
   if (typeof pollInterval !== "number") return pollInterval
   const commandTimeout = limitOf("commandTimeout", options.commandTimeout, 5_000)
   if (typeof commandTimeout !== "number") return commandTimeout
-  const { listen = true } = options
-  if (typeof listen === "boolean") return { schema, migrate, pollInterval, commandTimeout, listen }
+  const { listen = true, unlogged = false } = options
+  if (typeof listen === "boolean") return { schema, migrate, unlogged, pollInterval, commandTimeout, listen }
   const url = checkUrl("listen", secret(listen))
   if (url instanceof PostgresError) return url
   // The authority of a private certificate holds for both addresses.
   const tls = tlsOf(url) ? options.tls : undefined
   const applicationName = `${options.applicationName ?? "effect-seams"} listen`
   const target = targetOf({ url: listen, tls, applicationName, connectTimeout: options.connectTimeout })
-  return target instanceof PostgresError ? target : { schema, migrate, pollInterval, commandTimeout, listen: target }
+  return target instanceof PostgresError
+    ? target
+    : { schema, migrate, unlogged, pollInterval, commandTimeout, listen: target }
 }
 
 const secret = (text: string | Redacted.Redacted): string => (typeof text === "string" ? text : Redacted.value(text))

@@ -285,9 +285,9 @@ describe("ackWith", () => {
           }
           yield* Effect.addFinalizer(() => Effect.sync(() => children.forEach((child) => child.kill("SIGKILL"))))
           let workers = [start(), start()]
-          for (let done = 0; done < messages;) {
-            const before = done
-            // When some hundred more are done, or nothing happened for a while: a claim of a killed one waits for its lease.
+          // When some hundred more are done one is killed: what it had claimed waits for its lease.
+          const killing = Effect.fnUntraced(function* (before: number) {
+            let done = before
             yield* eventually(
               `progress behind ${before}`,
               Effect.map(rows, (n) => (done = n) === messages || n > before + 300)
@@ -298,7 +298,13 @@ describe("ackWith", () => {
               killed++
               workers = workers.with(victim, start())
             }
-          }
+            return done
+          })
+          let done = 0
+          yield* Effect.repeat(
+            Effect.suspend(() => Effect.map(killing(done), (n) => (done = n))),
+            { until: (n) => n === messages }
+          )
           yield* Effects.awaitIdle
           const [counts] = yield* sql<{
             readonly all: bigint

@@ -4,7 +4,7 @@ import { makeCommitIds } from "../../../internal/ids.ts"
 import { fromBytes, toBytes } from "../../../internal/keyCodec.ts"
 import type { Driver, Limits, Stored } from "../../../kv/driver.ts"
 import { portableLimits } from "../../../kv/driver.ts"
-import { backend, durabilityOf } from "../capabilities.ts"
+import { backend, durabilityOf, unloggedDurability } from "../capabilities.ts"
 import type { ConnectionService } from "../connection.ts"
 import type { KvOptions } from "../options.ts"
 import { bytea, byteas, int } from "../params.ts"
@@ -80,7 +80,7 @@ export const makeKvDriver = (
         changeLog: true,
         clock: "server",
         limits: options?.limits === "portable" ? portableLimits : naturalLimits,
-        durability: durabilityOf(server),
+        durability: connection.unlogged ? unloggedDurability : durabilityOf(server),
         sharedQueue: options?.sharedQueue !== undefined
       },
       store: connection.store,

@@ -13,7 +13,8 @@ export const identity: string = `CREATE FUNCTION seams.kv_identity() RETURNS tex
   DECLARE _text text;
   BEGIN
     SELECT m.store::text INTO _text FROM seams.meta m WHERE m.id = 1;
-    IF current_setting('synchronous_commit') = 'off' THEN
+    IF current_setting('synchronous_commit') = 'off' OR EXISTS (
+        SELECT 1 FROM pg_class c WHERE c.oid = 'seams.kv_log'::regclass AND c.relpersistence = 'u') THEN
       _text := concat_ws(' ', _text, date_part('epoch', pg_postmaster_start_time()));
     END IF;
     BEGIN

@@ -34,8 +34,8 @@ export const inSchema = (schema: string, statement: string): string =>
 const metaTable = `CREATE TABLE IF NOT EXISTS seams.meta (
   id int PRIMARY KEY CHECK (id = 1), version int NOT NULL, oldest int NOT NULL, store uuid NOT NULL DEFAULT gen_random_uuid())`
 
-/** The statements that bring tables from a version (0: none) up to ours, for one transaction. */
-export const migrationStatements = (schema: string, from: number): ReadonlyArray<string> => {
+/** Statements that bring tables from a version (0: none) up to ours, for one transaction. */
+export const migrationStatements = (schema: string, from: number, unlogged = false): ReadonlyArray<string> => {
   const statements =
     from === 0
       ? [
@@ -50,5 +50,8 @@ export const migrationStatements = (schema: string, from: number): ReadonlyArray
     statements.push(...migration.statements)
     statements.push(`UPDATE seams.meta SET version = ${version}, oldest = greatest(oldest, ${oldest}) WHERE id = 1`)
   }
+  // What was trimmed stays known: `kv_floor` is logged.
+  if (from === 0 && unlogged)
+    statements.push("ALTER TABLE seams.kv SET UNLOGGED", "ALTER TABLE seams.kv_log SET UNLOGGED")
   return statements.map((statement) => inSchema(schema, statement))
 }
