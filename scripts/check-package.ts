@@ -37,7 +37,14 @@ const files = new Set(listed.output.split("\n").map((line) => line.replace(/^pac
 const targets = Object.values(manifest.exports).flatMap((target) =>
   target === null ? [] : typeof target === "string" ? [target] : [target.types, target.default]
 )
-const guides = ["docs/kv.md", "docs/queue.md", "docs/cron.md", "docs/redis.md", "docs/architecture.md"]
+const guides = [
+  "docs/kv.md",
+  "docs/queue.md",
+  "docs/cron.md",
+  "docs/redis.md",
+  "docs/postgres.md",
+  "docs/architecture.md"
+]
 /** The optional peer that a room is about. */
 const libraries: Readonly<Record<string, string>> = {
   "effect-seams/layers/postgres": "@effect/sql-pg",
@@ -94,20 +101,23 @@ Fs.writeFileSync(
 const load = capture("node", ["load.mjs"], consumer)
 if (load.status !== 0) fail(`a door does not load with \`effect\` alone installed\n${load.output}`)
 
+/** Installs a package of ours for the consumer. */
+const link = (name: string): void => {
+  Fs.mkdirSync(Path.dirname(Path.join(modules, name)), { recursive: true })
+  Fs.symlinkSync(Path.join(root, "node_modules", name), Path.join(modules, name))
+}
+
 for (const [door, library] of Object.entries(libraries)) {
   Fs.writeFileSync(Path.join(consumer, "room.mjs"), `await import(${JSON.stringify(door)})`)
   const without = capture("node", ["room.mjs"], consumer)
   if (without.status === 0 || !without.output.includes(`Cannot find package '${library}'`))
     fail(`${door} does not ask for ${library}\n${without.output}`)
-  Fs.symlinkSync(Path.join(root, "node_modules", library), Path.join(modules, library))
+  link(library)
   const beside = capture("node", ["room.mjs"], consumer)
   if (beside.status !== 0) fail(`${door} does not load beside ${library}\n${beside.output}`)
 }
 
-for (const peer of ["vitest", "@effect/vitest", "fast-check", "@types/node"]) {
-  Fs.mkdirSync(Path.dirname(Path.join(modules, peer)), { recursive: true })
-  Fs.symlinkSync(Path.join(root, "node_modules", peer), Path.join(modules, peer))
-}
+for (const peer of ["vitest", "@effect/vitest", "fast-check", "@types/node"]) link(peer)
 Fs.writeFileSync(
   Path.join(consumer, "use.mts"),
   doors.map((door, i) => `import * as door${i} from ${JSON.stringify(door)}\nexport { door${i} }`).join("\n")
