@@ -5,6 +5,7 @@
  * - `startServer(kind)`: a private one, to be killed, restarted and frozen at will.
  * - `startRedis(options)`: a private Redis with settings of its own, with TLS, or as a replica.
  * - `startRedisCluster(options)`: three masters that share the keys. `startSentinel(options)`: a master that is replaced.
+ * - `startPgbouncer(server)`: a pooler in transaction mode before a PostgreSQL server, where it can be had.
  * - `caughtUp`, `lag`, `promote`: what a replica has, shall not have, and becomes.
  * - `garnetProfile(server)`: the address of a user of that Redis who may do no more than Garnet can.
  *
@@ -20,6 +21,7 @@ export type { Kind } from "./decide.ts"
 export { type GarnetOptions, garnetProfile } from "./garnet.ts"
 export { ServerError } from "./machine.ts"
 export type { Server } from "./Server.ts"
+export { startPgbouncer } from "./pgbouncer.ts"
 export type { RedisOptions } from "./redis.ts"
 export { type Target, withRedis } from "./redisAdmin.ts"
 export { type RedisCluster, type RedisClusterOptions, startRedisCluster } from "./redisCluster.ts"

@@ -2,7 +2,7 @@
 import * as Fs from "node:fs"
 import { Effect, Semaphore } from "effect"
 import { decide, type Decision, type Facts, type Kind, kinds } from "./decide.ts"
-import { factsOf, locate, run, ServerError } from "./machine.ts"
+import { factsOf, isRoot, locate, run, ServerError, which } from "./machine.ts"
 
 const policy = "/usr/sbin/policy-rc.d"
 
@@ -57,8 +57,25 @@ export const obtain = Effect.fnUntraced(function* (
   return yield* new ServerError({ kind, message })
 })
 
+/** A program beside a server, installed first where that is possible; `undefined` where it is not. */
+export const obtainTool = Effect.fnUntraced(function* (
+  kind: Kind,
+  name: string,
+  pkg: string
+): Effect.fn.Return<string | undefined, ServerError> {
+  if (which(name) === undefined && isRoot && which("apt-get") !== undefined) {
+    yield* Effect.logInfo(`installing ${pkg} with apt`)
+    yield* install(kind, [pkg])
+  }
+  return which(name)
+})
+
 if (import.meta.main) {
-  await Effect.runPromise(Effect.forEach(kinds, (kind) => obtain(kind), { discard: true })).catch((error: unknown) => {
+  const all = Effect.andThen(
+    Effect.forEach(kinds, (kind) => obtain(kind), { discard: true }),
+    obtainTool("postgres", "pgbouncer", "pgbouncer")
+  )
+  await Effect.runPromise(all).catch((error: unknown) => {
     console.error(error instanceof Error ? error.message : error)
     process.exit(1)
   })

@@ -7,8 +7,10 @@
  * lock of the whole database until its commit is on the disk, which would let one commit through at a time.
  */
 import * as PgClient from "@effect/sql-pg/PgClient"
+import * as Cause from "effect/Cause"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import * as Pool from "effect/Queue"
 import * as Random from "effect/Random"
@@ -22,8 +24,15 @@ import type { Settings } from "./target.ts"
 const gap = 3
 /** How long a layer that is built waits for its first `LISTEN`: without it, it polls at first. */
 const patience = 2_000
+/** Between two calls to oneself that nobody hears. */
+const longestCall = 30_000
 /** A payload has 8,000 bytes. */
 const mostWords = 200
+
+const unheard = (detail: string, pollInterval: number) =>
+  Effect.logWarning(
+    `effect-seams: notifications of PostgreSQL do not arrive (${detail}); workers and watchers look every ${pollInterval} ms until they do`
+  )
 
 export interface Hints {
   /** Calls `heard` with what stands behind the word's `@`, and with `undefined` when some may have been missed; until the scope closes. */
@@ -41,7 +50,7 @@ export interface Hints {
 export const makeHints = (
   client: PgClient.PgClient,
   session: Session,
-  { listen }: Settings,
+  { listen, pollInterval }: Settings,
   store: string,
   sockets: Sockets,
   realClock: Clock.Clock
@@ -73,15 +82,36 @@ export const makeHints = (
             Reactivity.Reactivity,
             Reactivity.make
           )
+    const notify = (payload: string) => session.apart("SELECT pg_notify($1, $2)", [channel, payload])
+    /** Until it is heard. A pooler in transaction mode accepts a `LISTEN` and passes nothing on. */
+    const calling = (echo: string, round = 0): Effect.Effect<void> =>
+      Effect.suspend(() =>
+        live
+          ? Effect.void
+          : Effect.gen(function* () {
+              if (round === 2)
+                yield* unheard("is a pooler between? Give listen: false or a direct address", pollInterval)
+              yield* Effect.ignore(notify(echo))
+              yield* Effect.sleep(Math.min(longestCall, 500 * 2 ** round))
+              yield* calling(echo, round + 1)
+            })
+      )
     const once = Effect.acquireUseRelease(
       Scope.make(),
       (scope) =>
         Effect.gen(function* () {
           const notifications = yield* Effect.flatMap(direct, (one) => one.listen(channel))
-          live = true
-          first.openUnsafe()
-          missed()
-          while (true) read((yield* Pool.take(notifications)).payload)
+          const echo = `echo-${globalThis.crypto.randomUUID()}`
+          yield* Effect.forkScoped(calling(echo))
+          while (true) {
+            const { payload } = yield* Pool.take(notifications)
+            if (payload !== echo) read(payload)
+            else if (!live) {
+              live = true
+              first.openUnsafe()
+              missed()
+            }
+          }
         }).pipe(Scope.provide(scope)),
       (scope, exit) => {
         live = false
@@ -93,8 +123,9 @@ export const makeHints = (
       let failures = 0
       while (true) {
         const begun = realClock.currentTimeMillisUnsafe()
-        yield* Effect.exit(once)
-        failures = realClock.currentTimeMillisUnsafe() - begun > 10_000 ? 0 : failures + 1
+        const exit = yield* Effect.exit(once)
+        if (realClock.currentTimeMillisUnsafe() - begun > 10_000) failures = 0
+        if (failures++ === 0 && Exit.isFailure(exit)) yield* unheard(String(Cause.squash(exit.cause)), pollInterval)
         yield* Effect.sleep(Math.min(2_000, 25 * 2 ** Math.min(failures, 7)) * (0.5 + (yield* Random.next)))
       }
     })
@@ -112,11 +143,7 @@ export const makeHints = (
       const payloads: Array<string> = []
       for (let i = 0; i < words.length; i += mostWords) payloads.push(words.slice(i, i + mostWords).join(" "))
       // One that is lost is made up for by those who look by themselves.
-      return Effect.ignore(
-        Effect.forEach(payloads, (payload) => session.apart("SELECT pg_notify($1, $2)", [channel, payload]), {
-          discard: true
-        })
-      )
+      return Effect.ignore(Effect.forEach(payloads, notify, { discard: true }))
     })
     const telling = Effect.forever(Effect.andThen(something.await, Effect.andThen(send, Effect.sleep(gap))))
     // Also without a listener of our own: others of the schema may have one.

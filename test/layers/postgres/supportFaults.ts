@@ -160,3 +160,17 @@ export const message = (queue: string, id: string, options?: Partial<Queue.Envel
   meta: {},
   ...options
 })
+
+/** A role whose sessions begin with these settings. */
+export const roleWith = (
+  { admin, schema }: Place,
+  settings: Readonly<Record<string, string>>
+): Effect.Effect<string, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const role = `role-${schema}`
+    yield* Effect.acquireRelease(admin(`CREATE ROLE "${role}" SUPERUSER LOGIN`), () =>
+      Effect.andThen(admin(`DROP OWNED BY "${role}" CASCADE`), admin(`DROP ROLE "${role}"`))
+    )
+    for (const [name, value] of Object.entries(settings)) yield* admin(`ALTER ROLE "${role}" SET ${name} = '${value}'`)
+    return role
+  })

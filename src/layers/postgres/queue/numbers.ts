@@ -1,7 +1,11 @@
 /**
- * Queues have numbers in the tables. A number is made on first use, apart from any transaction of the program, and remembered by the
- * process; when the tables were made anew since, the functions refuse it and it is learnt again.
+ * Queues have numbers in the tables. A number is made on first use and remembered by the process; when the tables were made anew since,
+ * the functions refuse it and it is learnt again.
+ *
+ * A transaction of the program looks for a number on its own connection, since all others may be taken by more of its kind. One that is
+ * missing is made apart, where nobody who needs it too waits for the transaction; inside it only when no connection becomes free.
  */
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import type { ConnectionService } from "../connection.ts"
 import { type PostgresFault, unknownQueue } from "../faults.ts"
@@ -12,20 +16,30 @@ export interface Numbers {
   readonly using: <A>(effect: Effect.Effect<A, PostgresFault>) => Effect.Effect<A, PostgresFault>
 }
 
-export const makeNumbers = ({ apart, joined, sql }: ConnectionService): Numbers => {
+/** How long a transaction of the program waits for a second connection. */
+const patience = 250
+
+export const makeNumbers = ({ apart, joined, query, realClock, sql }: ConnectionService): Numbers => {
   const numbers = new Map<string, number>()
   const find = sql("SELECT q FROM seams.queue WHERE name = $1")
   const add = sql("INSERT INTO seams.queue (name) VALUES ($1) ON CONFLICT (name) DO NOTHING")
+  const addSoon = (queue: string) =>
+    Effect.timeoutOption(apart(add, [queue]), patience).pipe(
+      Effect.provideService(Clock.Clock, realClock),
+      Effect.ignore
+    )
   const learn = (queue: string): Effect.Effect<number, PostgresFault> =>
     Effect.gen(function* () {
-      while (true) {
-        const rows = yield* apart(find, [queue])
+      const inside = yield* joined
+      const run = inside ? query : apart
+      for (let round = 0; ; round++) {
+        const rows = yield* run(find, [queue])
         if (rows[0] !== undefined) {
           const q = rows[0][0] as number
           numbers.set(queue, q)
           return q
         }
-        yield* apart(add, [queue])
+        yield* inside && round === 0 ? addSoon(queue) : run(add, [queue])
       }
     })
   return {

@@ -9,8 +9,8 @@ import { messageExpired } from "../../../internal/queueMetrics.ts"
 import type { Publication, Published } from "../../../queue/driver.ts"
 import { EnqueueUnknown, QueueError } from "../../../queue/QueueError.ts"
 import type { ConnectionService } from "../connection.ts"
-import type { PostgresFault } from "../faults.ts"
-import { booleans, floats, ints, texts, toKey, toText } from "../params.ts"
+import { PostgresFault } from "../faults.ts"
+import { booleans, floats, fromText, ints, texts, toKey, toText } from "../params.ts"
 import type { Session } from "../session.ts"
 import { queueError } from "./error.ts"
 import type { Numbers } from "./numbers.ts"
@@ -19,13 +19,14 @@ import { headOf, isPlain, publicationArguments } from "./records.ts"
 /** Beyond these a further call is made. */
 const mostMessages = 1_000
 const mostCharacters = 1_048_576
-/** Calls that one client has under way: more gain nothing, and each takes a connection. */
+/** Calls that one lane has under way: more gain nothing, and each takes a connection. */
 const mostCalls = 3
 /** How long a call whose answer was lost is sent again: its ids are remembered, so that nothing is added twice. */
 const resendFor = 4_000
 
 interface Waiting {
   readonly batch: ReadonlyArray<Publication>
+  readonly since: number
   readonly resume: (exit: Exit.Exit<ReadonlyArray<Published>, QueueError>) => void
 }
 
@@ -54,7 +55,7 @@ export const enqueueError =
 
 export const makePublisher = (connection: ConnectionService, numbers: Numbers): Effect.Effect<Publisher> =>
   Effect.map(Effect.context(), (context) => {
-    const { apart, hints, joined, query, realClock, sql } = connection
+    const { apart, commandTimeout, hints, joined, query, realClock, sql } = connection
     const fork = Effect.runForkWith(context)
     const fresh = sql("SELECT accepted, low FROM seams.publish_fresh($1, $2, $3, $4, $5, $6)")
     const any = sql(
@@ -124,7 +125,7 @@ export const makePublisher = (connection: ConnectionService, numbers: Numbers): 
               const found = there[i] ?? null
               return found === null
                 ? { id: message.id, duplicate: false }
-                : { id: found === all[i]!.id ? message.id : found, duplicate: true }
+                : { id: found === all[i]!.id ? message.id : fromText(found), duplicate: true }
             }),
             added
           }
@@ -169,52 +170,70 @@ export const makePublisher = (connection: ConnectionService, numbers: Numbers): 
         return published
       })
 
-    const waiting: Array<Waiting> = []
-    let scheduled = false
-    let calls = 0
+    /** Gathers batches into calls. What waits while calls fail has a time limit of its own, or an outage would be waited out in line. */
+    const makeLane = (): ((one: Waiting) => void) => {
+      const waiting: Array<Waiting> = []
+      let scheduled = false
+      let calls = 0
 
-    const send = (group: ReadonlyArray<Waiting>): void => {
-      const all = group.length === 1 ? group[0]!.batch : group.flatMap(({ batch }) => batch)
-      calls++
-      fork(
-        Effect.map(Effect.exit(publishNow(all)), (exit) => {
-          calls--
-          let at = 0
-          for (const { batch, resume } of group)
-            resume(
-              Exit.isSuccess(exit)
-                ? Exit.succeed(exit.value.slice(at, (at += batch.length)))
-                : Exit.mapError(exit, enqueueError(batch))
-            )
-          if (waiting.length > 0) flush()
-        })
-      )
-    }
-
-    /** What goes in one call: whole batches, as many as are small enough together. */
-    const nextGroup = (): ReadonlyArray<Waiting> => {
-      let messages = 0
-      let characters = 0
-      let at = 0
-      for (; at < waiting.length; at++) {
-        const { batch } = waiting[at]!
-        messages += batch.length
-        characters += batch.reduce((sum, { message }) => sum + message.payload.length, 0)
-        if (at > 0 && (messages > mostMessages || characters > mostCharacters)) break
+      const send = (group: ReadonlyArray<Waiting>): void => {
+        const all = group.length === 1 ? group[0]!.batch : group.flatMap(({ batch }) => batch)
+        calls++
+        fork(
+          Effect.map(Effect.exit(publishNow(all)), (exit) => {
+            calls--
+            let at = 0
+            for (const { batch, resume } of group)
+              resume(
+                Exit.isSuccess(exit)
+                  ? Exit.succeed(exit.value.slice(at, (at += batch.length)))
+                  : Exit.mapError(exit, enqueueError(batch))
+              )
+            if (Exit.isFailure(exit)) giveUp()
+            if (waiting.length > 0) flush()
+          })
+        )
       }
-      return waiting.splice(0, at)
-    }
-    const flush = (): void => {
-      scheduled = false
-      for (let free = mostCalls - calls; free > 0 && waiting.length > 0; free--) send(nextGroup())
-    }
+      const giveUp = (): void => {
+        const now = realClock.currentTimeMillisUnsafe()
+        while (waiting.length > 0 && now - waiting[0]!.since >= commandTimeout) {
+          const { batch, resume } = waiting.shift()!
+          const fault = new PostgresFault("unsent", `no connection was free within ${commandTimeout} ms`)
+          resume(Exit.fail(enqueueError(batch)(fault)))
+        }
+      }
 
-    const gathered = (batch: ReadonlyArray<Publication>): Effect.Effect<ReadonlyArray<Published>, QueueError> =>
-      Effect.callback((resume) => {
-        waiting.push({ batch, resume })
+      /** What goes in one call: whole batches, as many as are small enough together. */
+      const nextGroup = (): ReadonlyArray<Waiting> => {
+        let messages = 0
+        let characters = 0
+        let at = 0
+        for (; at < waiting.length; at++) {
+          const { batch } = waiting[at]!
+          messages += batch.length
+          characters += batch.reduce((sum, { message }) => sum + message.payload.length, 0)
+          if (at > 0 && (messages > mostMessages || characters > mostCharacters)) break
+        }
+        return waiting.splice(0, at)
+      }
+      const flush = (): void => {
+        scheduled = false
+        for (let free = mostCalls - calls; free > 0 && waiting.length > 0; free--) send(nextGroup())
+      }
+      return (one) => {
+        waiting.push(one)
         if (scheduled) return
         scheduled = true
         queueMicrotask(flush)
+      }
+    }
+
+    /** A dedupe key may be held by a transaction of the program: nobody without one waits behind it. */
+    const lanes = { keyed: makeLane(), other: makeLane() }
+    const gathered = (batch: ReadonlyArray<Publication>): Effect.Effect<ReadonlyArray<Published>, QueueError> =>
+      Effect.callback((resume) => {
+        const keyed = batch.some(({ message }) => message.dedupe !== undefined)
+        lanes[keyed ? "keyed" : "other"]({ batch, since: realClock.currentTimeMillisUnsafe(), resume })
       })
 
     return {
