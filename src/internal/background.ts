@@ -12,7 +12,7 @@ import type * as Scope from "effect/Scope"
 import type { HealthRegistry, PartHandle } from "./health.ts"
 
 const first = 50
-const longest = 5_000
+const longestPause = 5_000
 
 /**
  * Forks a loop in the scope. The loop gets the handle of its health part and should call `up` when a round went well. It is run
@@ -21,7 +21,9 @@ const longest = 5_000
 export const background = <E, R>(
   name: string,
   health: HealthRegistry,
-  loop: (part: PartHandle) => Effect.Effect<void, E, R>
+  loop: (part: PartHandle) => Effect.Effect<void, E, R>,
+  /** Milliseconds between two tries at most. */
+  longest: number = longestPause
 ): Effect.Effect<Fiber.Fiber<void>, never, R | Scope.Scope> =>
   Effect.gen(function* () {
     const part = yield* health.part(name)

@@ -462,7 +462,8 @@ export const runEngine = (
 
     const inOwn = <A, E>(effect: Effect.Effect<A, E, Scope.Scope>) => Scope.provide(effect, own)
     const looping = yield* inOwn(background(`queue worker ${queue}`, env.health, loop))
-    yield* inOwn(background(`queue heartbeat ${queue}`, env.health, heartbeat))
+    // An outage that ends within the lease must cost no claim: the tries come as often as heartbeats do.
+    yield* inOwn(background(`queue heartbeat ${queue}`, env.health, heartbeat, Math.min(5_000, options.lease / 3)))
 
     yield* Effect.addFinalizer(() =>
       Effect.gen(function* () {
