@@ -6,7 +6,7 @@ export default defineConfig({
     globalSetup: ["test/servers/global.ts"],
     pool: "forks",
     // More than the two cores that are meant: most tests wait, for servers and for leases.
-    maxWorkers: 4,
+    maxWorkers: 3,
     testTimeout: 30_000,
     hookTimeout: 120_000,
     reporters: ["default"]
