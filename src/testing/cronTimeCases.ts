@@ -63,9 +63,11 @@ export const timeCases = (test: Cases): void => {
         )
         const preview = (yield* c.cron.next(c.id(), 3)).map(millis)
         assert.strictEqual(preview.length, 3)
-        assert.strictEqual(millis((yield* c.cron.get(c.id())).nextTime!), preview[0])
-        yield* c.until("three runs", () => runs.length >= 3)
-        assert.deepStrictEqual(runs.slice(0, 3), preview)
+        // On a busy machine a slot may pass between two calls: the preview begins behind those that ran by then.
+        assert.include(preview, millis((yield* c.cron.get(c.id())).nextTime!))
+        const previewed = () => runs.filter((slot) => slot >= preview[0]!)
+        yield* c.until("three runs", () => previewed().length >= 3)
+        assert.deepStrictEqual(previewed().slice(0, 3), preview)
       }))
 
     test("of an instant is one", (c) =>
