@@ -123,7 +123,8 @@ describe("every way to name a server works", () => {
         Effect.callback<Net.Server>((resume) => {
           const server = Net.createServer((client) => {
             const upstream = Net.connect(portOf(url), "127.0.0.1")
-            client.pipe(upstream).pipe(client)
+            client.pipe(upstream)
+            upstream.pipe(client)
             for (const side of [client, upstream]) side.on("error", () => undefined)
           })
           server.listen(path.join(folder, ".s.PGSQL.5432"), () => resume(Effect.succeed(server)))

@@ -20,9 +20,10 @@ const building = (options: Postgres.ConnectionOptions) =>
   )
 
 const refused = (options: Postgres.ConnectionOptions) =>
-  Effect.flatMap(building(options), (found) =>
-    found === "built" ? Effect.die(new Error("it was built")) : Effect.succeed(found)
-  )
+  Effect.map(building(options), (found) => {
+    if (found === "built") throw new Error("it was built")
+    return found
+  })
 
 /** Both seams do what they do. */
 const works = (options: Postgres.Options) =>
