@@ -1,12 +1,15 @@
 /** What the fault tests of this room are written with. */
 import * as Net from "node:net"
 import { assert } from "@effect/vitest"
-import { Context, Duration, Effect, Fiber, Layer, Result, Schedule, Schema, type Scope, Stream } from "effect"
+import { Context, Effect, Fiber, Layer, Result, Schedule, Schema, type Scope, Stream } from "effect"
 import type { Redis as Client } from "ioredis"
 import * as Kv from "../../../src/Kv.ts"
 import * as Redis from "../../../src/layers/redis/index.ts"
 import * as Queue from "../../../src/Queue.ts"
 import { type RedisServer, type ServerError, withRedis } from "../../servers/index.ts"
+import { timed, until } from "../../support/faults.ts"
+
+export { timed, until }
 
 export const modes = [
   { mode: "with scripts", scripts: "always" },
@@ -40,42 +43,9 @@ export const sum = (kv: Kv.Service, key: string, n = 1n) => using(kv)(Kv.sum([ke
 export const valueAt = (kv: Kv.Service, ...key: [Kv.KeyPart, ...Array<Kv.KeyPart>]) =>
   Effect.map(kv.get(key), (found) => (found._tag === "Some" ? found.value.value : undefined))
 
-/** Waits for a condition, and says what it waited for when it does not come. */
-export const until = <E = never, R = never>(
-  what: string,
-  condition: (() => boolean) | Effect.Effect<boolean, E, R>,
-  limit: Duration.Input = "15 seconds"
-): Effect.Effect<void, never, R> =>
-  (typeof condition === "function" ? Effect.sync(condition) : Effect.orElseSucceed(condition, () => false)).pipe(
-    Effect.repeat({ until: (yes) => yes, schedule: Schedule.spaced("5 millis") }),
-    Effect.timeoutOrElse({
-      duration: limit,
-      orElse: () => Effect.die(new Error(`not within ${Duration.format(Duration.fromInputUnsafe(limit))}: ${what}`))
-    }),
-    Effect.asVoid
-  )
-
 /** A connection that was cut comes back by itself. */
 export const working = (kv: Kv.Service): Effect.Effect<void> =>
   until("the Kv works again", Effect.as(Effect.andThen(kv.delete(["nothing"]), kv.has(["nothing"])), true))
-
-/** The result and the milliseconds it took. Dies when it takes longer than the limit: nothing may wait without bound. */
-export const timed = <A, E, R>(
-  what: string,
-  limit: number,
-  effect: Effect.Effect<A, E, R>
-): Effect.Effect<{ readonly result: Result.Result<A, E>; readonly millis: number }, never, R> =>
-  Effect.gen(function* () {
-    const start = performance.now()
-    // Detached: the end of a race would wait for an interruption that may not come.
-    const fiber = yield* Effect.forkDetach(
-      Effect.map(Effect.result(effect), (result) => ({ result, millis: performance.now() - start }))
-    )
-    return yield* Effect.timeoutOrElse(Fiber.join(fiber), {
-      duration: limit,
-      orElse: () => Effect.die(new Error(`${what} took longer than ${limit} ms`))
-    })
-  })
 
 export const succeeds = <A, E, R>(what: string, limit: number, effect: Effect.Effect<A, E, R>) =>
   Effect.flatMap(timed(what, limit, effect), ({ result }) =>

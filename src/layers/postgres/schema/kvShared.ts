@@ -1,11 +1,6 @@
 /** Parts of statements that several functions of the Kv have. */
 
-/**
- * Settings of functions: these tables have few rows when they were last analyzed and many a moment later, so sequential scans, hash joins
- * and sorts of whole tables are ruled out. Nor is anything worth compiling, which a plan that cannot do without them would be.
- */
-export const planned: string = `SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
-    SET plan_cache_mode = force_generic_plan SET jit = off`
+export { planned } from "./sharedSql.ts"
 
 /** Of an entry `e`: it is there at a moment. */
 export const live = (moment: string) =>

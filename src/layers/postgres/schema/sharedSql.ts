@@ -1,6 +1,9 @@
-/** What the functions of the queue have in common. */
+/** What functions of both seams have in common, and what those of the queue have. */
 
-/** Settings of functions that meet tables whose statistics are old by nature. */
+/**
+ * Settings of functions: these tables have few rows when they were last analyzed and many a moment later, so sequential scans, hash joins
+ * and sorts of whole tables are ruled out. Nor is anything worth compiling, which a plan that cannot do without them would be.
+ */
 export const planned = `SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off SET enable_bitmapscan = off
     SET plan_cache_mode = force_generic_plan SET jit = off`
 
