@@ -25,5 +25,6 @@ export const runCronChild = <E>(kv: Layer.Layer<Kv.Kv, E>, runner: string): Prom
       })
   )
   const scheduler = Cron.layerKvWith({ lease: proofLease, history: 500, runner }).pipe(Layer.provide(kv))
-  return Effect.runPromise(Layer.launch(Layer.provide(job.layer, scheduler)))
+  const working = Layer.merge(job.layer, Layer.effectDiscard(say("up")).pipe(Layer.provide(job.layer)))
+  return Effect.runPromise(Layer.launch(Layer.provide(working, scheduler)))
 }

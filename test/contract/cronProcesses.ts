@@ -58,7 +58,8 @@ export const cronProcesses = <E>(
             return place
           }).pipe(Effect.uninterruptible)
           const places = yield* Effect.all([launch, launch, launch])
-          yield* Effect.forEach(places, ({ child }) => child.line("start"), { concurrency: 3 })
+          // Not for a start of each: who is first at a slot is nobody's promise, and a slow runtime may be second for minutes.
+          yield* Effect.forEach(places, ({ child }) => child.line("up"), { concurrency: 3 })
 
           const trouble = (i: number) =>
             Effect.gen(function* () {
