@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Scope } from "effect"
 import { startRedis, withRedis } from "./index.ts"
-import { accepts, identityOf } from "./machine.ts"
+import { identityOf } from "./machine.ts"
 import { configuration } from "./redis.ts"
 import { parseInfo, until } from "./redisAdmin.ts"
 import { caughtUp, lag, promote } from "./replication.ts"
@@ -68,7 +68,6 @@ describe("a private Redis with settings of its own", () => {
       assert.lengthOf(pids, 2)
       yield* Scope.close(scope, Exit.void)
       for (const pid of pids) assert.isUndefined(identityOf(pid))
-      for (const { port } of servers) assert.isFalse(yield* accepts(port))
     })
   )
 
