@@ -42,10 +42,11 @@ export interface QueueMetrics {
   readonly handled: (context: Context.Context<never>, millis: number) => void
   readonly settled: (outcome: string, n: number) => Effect.Effect<void>
   readonly claimLost: Effect.Effect<void>
+  /** A count that the backend does not know is not set. */
   readonly depth: (stats: {
     readonly ready: number
-    readonly delayed: number
-    readonly claimed: number
+    readonly delayed: number | undefined
+    readonly claimed: number | undefined
     readonly dead: number
   }) => Effect.Effect<void>
 }
@@ -80,7 +81,10 @@ export const queueMetrics = (queue: string): QueueMetrics => {
     depth: (stats) =>
       Effect.forEach(
         ["ready", "delayed", "claimed", "dead"] as const,
-        (state) => Metric.update(of(depth, { state }), stats[state]),
+        (state) => {
+          const count = stats[state]
+          return count === undefined ? Effect.void : Metric.update(of(depth, { state }), count)
+        },
         { discard: true }
       )
   }

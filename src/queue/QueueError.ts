@@ -32,7 +32,7 @@ export class Unavailable extends Schema.TaggedError<Unavailable>(id("Unavailable
 
 /**
  * Messages were sent and the connection broke before the answer. Enqueue them again with the same `id`s: within five minutes
- * a message that had been accepted is not added twice.
+ * a message that had been accepted is not added twice, unless `mayAddTwice` says that this backend does not know ids again.
  *
  * @since 0.1.0
  * @category errors
@@ -41,10 +41,15 @@ export class EnqueueUnknown extends Schema.TaggedError<EnqueueUnknown>(id("Enque
   queue: Schema.String,
   ids: Schema.Array(Schema.String),
   detail: Schema.String,
-  cause: Schema.optional(Schema.Defect())
+  cause: Schema.optional(Schema.Defect()),
+  /** The backend lacks `idempotentIds`: what had been accepted is delivered twice when it is enqueued again. */
+  mayAddTwice: Schema.optional(Schema.Boolean)
 }) {
   override get message(): string {
-    return `It is unknown whether ${this.ids.length} message(s) of queue "${this.queue}" were accepted: ${this.detail}. Enqueue them again within five minutes with the same ids, given as option "id" (${this.ids.slice(0, 3).join(", ")}${this.ids.length > 3 ? ", ..." : ""}); what had been accepted is not added twice.`
+    const unknown = `It is unknown whether ${this.ids.length} message(s) of queue "${this.queue}" were accepted: ${this.detail}.`
+    if (this.mayAddTwice === true)
+      return `${unknown} Enqueue them again if a second delivery does no harm: this queue does not know ids again, and what had been accepted is added twice.`
+    return `${unknown} Enqueue them again within five minutes with the same ids, given as option "id" (${this.ids.slice(0, 3).join(", ")}${this.ids.length > 3 ? ", ..." : ""}); what had been accepted is not added twice.`
   }
   /** @since 0.1.0 */
   get isRetryable(): boolean {

@@ -85,13 +85,13 @@ export interface Operations<out A, out R, out I> {
   readonly name: string
   /** The queue it is kept in: `Queue.Queue`, unless the definition names another. */
   readonly store: Context.Key<I, Service>
-  /** No worker of any process claims until `resume`; handlers that run go on. Durable. */
+  /** No worker of any process claims until `resume`; handlers that run go on. Durable. `Unsupported` where `pause` is missing. */
   readonly pause: Effect.Effect<void, QueueError, I>
   readonly resume: Effect.Effect<void, QueueError, I>
-  /** Removes every message that is not claimed; dead letters stay. Answers how many. */
+  /** Removes every message that is not claimed; dead letters stay. Answers how many. `Unsupported` where `purge` is missing. */
   readonly purge: Effect.Effect<number, QueueError, I>
   readonly stats: Effect.Effect<Stats, QueueError, I>
-  /** Waits until no message is ready, delayed or claimed. */
+  /** Waits until no message is ready, delayed or claimed. `Unsupported` where the backend cannot count them (`counts`). */
   readonly awaitIdle: Effect.Effect<void, QueueError, I>
   readonly deadLetters: DeadLetterOperations<A, R, I>
   /** Deliveries to settle by hand, at most `concurrency` at a time; those left when the stream ends are released. */

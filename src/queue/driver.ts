@@ -38,11 +38,11 @@ export interface Claimed {
   readonly token: string
   /** Every handing, from 1. */
   readonly deliveryCount: number
-  /** 1 + counted retries + claims lost after their handler had started. */
+  /** 1 + counted retries + `lostStarted`. */
   readonly attempt: number
-  /** Claims lost after the handler had started. The policy runs a message with two of them alone. */
+  /** Claims lost after the handler had started; all that were lost, without `startMarks`. With two of them it is run alone. */
   readonly lostStarted: number
-  /** Claims lost before the handler had started. */
+  /** Claims lost before the handler had started; 0 without `startMarks`. */
   readonly lostUnstarted: number
 }
 
@@ -128,9 +128,19 @@ export interface Consumer {
     { readonly results: ReadonlyArray<"settled" | "lost">; readonly claimed: ReadonlyArray<Claimed> },
     QueueError
   >
+  /**
+   * Completes when claims were lost since the last `extend`, which then tells which: for a driver that learns of it at once, as when its
+   * connection ends. Without it the next heartbeat tells.
+   */
+  readonly lost?: Effect.Effect<void> | undefined
+  /**
+   * Nothing will be claimed any more; what is held may still be settled. For a broker that pushes, which would otherwise go on to bring
+   * messages to a worker that is closing. Cannot fail: without an answer they come again when the consumer is closed.
+   */
+  readonly leave?: Effect.Effect<void> | undefined
   /** Marks prefetched claims whose handlers start now, so that a crash counts against them and not against their neighbours. */
   readonly start: (tokens: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<"held" | "lost">, QueueError>
-  /** The heartbeat: gives each claim the full lease again. `cancelRequested` is reserved for backends that can cancel. */
+  /** The heartbeat: gives each claim the full lease again, where claims have one. `cancelRequested` is reserved for backends that can cancel. */
   readonly extend: (
     tokens: ReadonlyArray<string>
   ) => Effect.Effect<ReadonlyArray<"held" | "lost" | "cancelRequested">, QueueError>
@@ -145,12 +155,13 @@ export interface Consumer {
 export interface Stats {
   /** Due and not claimed; of a group all but the head of the line wait for their turn. */
   readonly ready: number
-  /** Not yet due (delayed, or waiting for a retry). */
-  readonly delayed: number
-  readonly claimed: number
+  /** Not yet due (delayed, or waiting for a retry). `undefined` where the backend cannot tell (`counts` of its capabilities). */
+  readonly delayed: number | undefined
+  /** Held by a consumer. `undefined` where the backend cannot tell. */
+  readonly claimed: number | undefined
   readonly dead: number
-  /** Milliseconds since the oldest ready message became due; 0 when none is ready. */
-  readonly oldestAge: number
+  /** Milliseconds since the oldest ready message became due; 0 when none is ready, `undefined` where the backend cannot tell. */
+  readonly oldestAge: number | undefined
   readonly paused: boolean
 }
 
@@ -210,6 +221,21 @@ export interface Capabilities {
   readonly idempotentIds: boolean
   readonly pause: boolean
   readonly purge: boolean
+  /**
+   * A claim has a lease of its own, which `extend` renews and after whose end another consumer may take the message. `false`: a
+   * claim lasts as long as the connection that holds it and, once its consumer was closed, one lease more; `extend` only tells
+   * which claims are lost, and a delivery's own `extend` fails with `Unsupported`.
+   */
+  readonly leases: boolean
+  /** A claim lost before its handler had started is not counted as an attempt. `false`: every lost claim is, in `lostStarted`. */
+  readonly startMarks: boolean
+  /** A release without delay puts the message back to its old place. `false`: at the tail of the queue. */
+  readonly releaseInPlace: boolean
+  /**
+   * `stats` counts delayed and claimed messages and knows the oldest age. `false`: these three are `undefined`, and `awaitIdle`
+   * fails with `Unsupported`.
+   */
+  readonly counts: boolean
   readonly clock: "server" | "machine" | "process"
   /** Bytes of one encoded payload with its headers. */
   readonly maxMessage: number
@@ -230,7 +256,11 @@ export const everyOption = {
   ttl: true,
   idempotentIds: true,
   pause: true,
-  purge: true
+  purge: true,
+  leases: true,
+  startMarks: true,
+  releaseInPlace: true,
+  counts: true
 } as const
 
 /**
@@ -250,7 +280,10 @@ export interface Driver {
    * Fails with `EnqueueUnknown` or, where batches are not atomic, `PartiallyEnqueued`.
    */
   readonly publish: (batch: ReadonlyArray<Publication>) => Effect.Effect<ReadonlyArray<Published>, QueueError>
-  /** Opens a worker's line. `lease` is in milliseconds: a claim that is not extended for that long may be taken by another. */
+  /**
+   * Opens a worker's line. `lease` is in milliseconds: a claim that is not extended for that long may be taken by another, or,
+   * without `leases`, one whose consumer has been closed for that long.
+   */
   readonly consumer: (
     queue: string,
     options: { readonly lease: number; readonly prefetch: number }
@@ -262,7 +295,8 @@ export interface Driver {
   readonly purge: (queue: string) => Effect.Effect<number, QueueError>
   readonly stats: (queue: string) => Effect.Effect<Stats, QueueError>
   /**
-   * Completes when the queue's counts may have changed after this effect was built and started: what `awaitIdle` waits in.
+   * Completes when the queue's counts may have changed after this effect was built and started: what `awaitIdle` waits in, and
+   * not called without `counts`.
    * `version` is a number that grows with every change; `activity` of an older version completes at once.
    */
   readonly version: (queue: string) => Effect.Effect<number, QueueError>

@@ -21,9 +21,10 @@ import { background } from "../internal/background.ts"
 import type { HealthRegistry, PartHandle } from "../internal/health.ts"
 import type { QueueMetrics } from "../internal/queueMetrics.ts"
 import type { Spanned } from "../internal/telemetry.ts"
-import type { Claimed, ClaimRequest, Consumer, Outcome, Settlement } from "./driver.ts"
+import type { Capabilities, Claimed, ClaimRequest, Consumer, Outcome, Settlement } from "./driver.ts"
 import { soloAfter } from "./driver.ts"
 import { AlreadySettled, ClaimLost, type QueueError } from "./QueueError.ts"
+import { refusedVerb } from "./refusals.ts"
 import type { SoloGate } from "./soloGate.ts"
 
 /** A settle of a handler that has ended waits this long at most for its finalizers after being interrupted. */
@@ -61,6 +62,7 @@ export interface EngineHandler {
 }
 
 export interface EngineEnvironment {
+  readonly capabilities: Capabilities
   readonly gate: SoloGate
   readonly health: HealthRegistry
   readonly metrics: QueueMetrics
@@ -91,6 +93,7 @@ interface Pending {
 /** What deliveries ask of their engine. */
 interface ControlParts {
   readonly queue: string
+  readonly capabilities: Capabilities
   readonly consumer: Consumer
   readonly enqueueSettle: (slot: Slot, outcome: Outcome, done: Pending["done"]) => void
   readonly loseClaim: (slot: Slot) => Effect.Effect<void>
@@ -128,8 +131,10 @@ class SlotControl implements Control {
   }
   get extend(): Effect.Effect<void, ClaimLost | QueueError> {
     const slot = this.#slot
-    const { consumer, loseClaim, queue, undecided } = this.#parts
+    const { capabilities, consumer, loseClaim, queue, undecided } = this.#parts
     const { message, token } = slot.claimed
+    const refused = refusedVerb(capabilities, "leases")
+    if (refused !== undefined) return Effect.fail(refused)
     return Effect.flatMap(
       Effect.suspend(() => consumer.extend([token])),
       ([state]) =>
@@ -249,14 +254,16 @@ export const runEngine = (
     }
     /** While a settle or a commit is under way its own answer tells, not a heartbeat that came behind it. */
     const undecided = (slot: Slot) => slot.settled === undefined && !slot.joined
-    const releaseBacklog = () => {
+    const releaseBacklog = (but?: Slot) => {
       for (const slot of Array.from(backlog)) {
+        if (slot === but) continue
         leaveBacklog(slot)
         enqueueSettle(slot, { _tag: "release", delay: 0 }, undefined)
       }
     }
 
-    const parts: ControlParts = { queue, consumer, enqueueSettle, loseClaim, undecided, finish, wake }
+    const { capabilities } = env
+    const parts: ControlParts = { queue, capabilities, consumer, enqueueSettle, loseClaim, undecided, finish, wake }
 
     /** One delivery, from the start of its handler until its end is decided. */
     const deliver = (slot: Slot): Effect.Effect<void> =>
@@ -358,6 +365,9 @@ export const runEngine = (
         if (slot.solo === undefined ? env.gate.open : slot.solo.granted) next.push(slot)
       }
       if (next.length === 0) return
+      // Where every lost claim counts, none is held beside a message that may kill the process.
+      const alone = capabilities.startMarks ? undefined : next.find((slot) => slot.solo !== undefined)
+      if (alone !== undefined && backlog.length > 1) return releaseBacklog(alone)
       const states = yield* consumer.start(next.map((slot) => slot.claimed.token))
       for (const [i, slot] of next.entries()) {
         if (states[i] === "lost") yield* loseClaim(slot)
@@ -436,6 +446,8 @@ export const runEngine = (
         }
       })
 
+    const interval = Effect.sleep(options.lease / 3)
+    const beat = consumer.lost === undefined ? interval : Effect.raceFirst(interval, consumer.lost)
     let overdue = false
     const heartbeat = (part: PartHandle): Effect.Effect<void, QueueError> =>
       Effect.gen(function* () {
@@ -446,7 +458,7 @@ export const runEngine = (
             yield* holding.await
           }
           // One that failed is tried again at once, after the backoff: a third of the lease more might be too late.
-          if (!overdue) yield* Effect.sleep(options.lease / 3)
+          if (!overdue) yield* beat
           overdue = false
           const slots = Array.from(held.values())
           if (slots.length === 0) continue
@@ -468,6 +480,7 @@ export const runEngine = (
     yield* Effect.addFinalizer(() =>
       Effect.gen(function* () {
         stopping = true
+        if (consumer.leave !== undefined) yield* consumer.leave
         releaseBacklog()
         wake.openUnsafe()
         if (options.drain > 0) yield* Effect.timeoutOption(quiet.await, options.drain)

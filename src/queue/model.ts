@@ -78,7 +78,10 @@ export interface EnqueueSettings {
   readonly group?: string | undefined
   /** How long one run of the handler may take; wins over the worker's option. */
   readonly timeout?: Duration.Input | undefined
-  /** Made by the library when absent. Enqueueing an id accepted in the last five minutes adds nothing. */
+  /**
+   * Made by the library when absent. Enqueueing an id accepted in the last five minutes adds nothing, where the backend has
+   * `idempotentIds`.
+   */
   readonly id?: string | undefined
 }
 
@@ -128,7 +131,10 @@ export interface Delivery<out A> {
   /** Which of the definition's messages; `""` when it has one payload. */
   readonly name: string
   readonly payload: A
-  /** What retries count: 1 + failures, timeouts, and claims lost after the handler had started. */
+  /**
+   * What retries count: 1 + failures, timeouts, and claims lost after the handler had started (on a backend without `startMarks`:
+   * every lost claim).
+   */
   readonly attempt: number
   /** Every handing, from 1, for information. */
   readonly deliveryCount: number
@@ -146,7 +152,10 @@ export interface Delivery<out A> {
   readonly discard: Effect.Effect<void, SettleError>
   /** Back at once, or after `delay`; does not count. */
   readonly release: (options?: { readonly delay?: Duration.Input | undefined }) => Effect.Effect<void, SettleError>
-  /** Gives the claim its full lease again. The worker does this by itself while the handler runs. */
+  /**
+   * Gives the claim its full lease again. The worker does this by itself while the handler runs. Fails with `Unsupported` where
+   * claims have no lease of their own (`leases` of the capabilities).
+   */
   readonly extend: Effect.Effect<void, ClaimLost | QueueError>
 }
 

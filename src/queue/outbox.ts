@@ -10,7 +10,8 @@ import { Queue } from "./service.ts"
 
 /**
  * Relays the messages that `Kv.outbox` committed from the Kv into the queue: published first, then removed from the Kv, so each is
- * relayed at least once and under its id; the queue's id window removes a second relay. Any number of processes may run it.
+ * relayed at least once and under its id; the queue's id window, where it has one (`idempotentIds`), removes a second relay. Any
+ * number of processes may run it.
  *
  * A message that cannot be read or is refused by the queue stays in the outbox, is logged, and does not hold up the others.
  *

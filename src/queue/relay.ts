@@ -44,8 +44,8 @@ const publicationOf = ({ message }: Claimed, now: number): Publication => {
 /**
  * Moves messages from one queue store to another for as long as the layer lives: what is enqueued in PostgreSQL inside a program's
  * transaction is worked on from Redis or RabbitMQ. Each message is published first and acked then, under its own id: it arrives at least
- * once, and the id window of the other store removes a second arrival. Delays are waited for before the move; priority, group,
- * headers, meta, timeout and time to live go along. Any number of processes may run it.
+ * once, and the id window of the other store, where it has one (`idempotentIds`), removes a second arrival. Delays are waited for before
+ * the move; priority, group, headers, meta, timeout and time to live go along. Any number of processes may run it.
  *
  * A message that the other store refuses for good (too large, an option it lacks) becomes a dead letter of the first one; an outage is
  * waited out.

@@ -10,14 +10,14 @@ import { queueMetrics } from "../internal/queueMetrics.ts"
 import type { Spanned } from "../internal/telemetry.ts"
 import { spannedWhen } from "../internal/telemetry.ts"
 import { boundedBy } from "../internal/unavailable.ts"
-import { utf8Length } from "../kv/value.ts"
 import type { DeadLetterStore } from "./deadLetterStore.ts"
 import { withDeadLetterStore } from "./deadLetterStore.ts"
 import type { Capabilities, Consumer, DeadLetters, Driver, Published, Stats } from "./driver.ts"
 import type { EngineHandler, EngineOptions } from "./engine.ts"
 import { runEngine } from "./engine.ts"
 import type { Enqueued, MessageId } from "./model.ts"
-import { EnqueueUnknown, InvalidName, QueueError, TooLarge, Unavailable, Unsupported } from "./QueueError.ts"
+import { EnqueueUnknown, InvalidName, QueueError, Unavailable } from "./QueueError.ts"
+import { refusedPublication, refusedVerb } from "./refusals.ts"
 import { SoloGate } from "./soloGate.ts"
 
 /**
@@ -37,11 +37,16 @@ export interface Service {
   readonly publish: (batch: ReadonlyArray<Publication>) => Effect.Effect<ReadonlyArray<Enqueued>, QueueError>
   /** Works a queue until the scope closes; see `queue/engine.ts`. */
   readonly work: (options: EngineOptions, handler: EngineHandler) => Effect.Effect<void, QueueError, Scope.Scope>
+  /** Fails, as `resume` does, with `Unsupported` where the capability `pause` is missing. */
   readonly pause: (queue: string) => Effect.Effect<void, QueueError>
   readonly resume: (queue: string) => Effect.Effect<void, QueueError>
+  /** Fails with `Unsupported` where the capability `purge` is missing. */
   readonly purge: (queue: string) => Effect.Effect<number, QueueError>
   readonly stats: (queue: string) => Effect.Effect<Stats, QueueError>
-  /** Waits until no message is ready, delayed or claimed; an outage is waited out. */
+  /**
+   * Waits until no message is ready, delayed or claimed; an outage is waited out. Fails with `Unsupported` where the capability
+   * `counts` is missing.
+   */
   readonly awaitIdle: (queue: string) => Effect.Effect<void, QueueError>
   readonly deadLetters: DeadLetters
   /** Wraps an effect in a span, unless the layer was made with `tracing: false`. */
@@ -85,6 +90,13 @@ export const checkName = (name: string): QueueError | undefined =>
         })
       })
 
+/** What an unknown outcome means where ids are not known again; no matter of the driver's. */
+const mayAddTwice = (error: QueueError): QueueError => {
+  if (error.reason._tag !== "EnqueueUnknown") return error
+  const { queue, ids, detail, cause } = error.reason
+  return new QueueError({ reason: new EnqueueUnknown({ queue, ids, detail, cause, mayAddTwice: true }) })
+}
+
 /**
  * Puts the policy on top of a driver: capability and size checks, workers with their claims loop, heartbeats and draining,
  * dead-letter decisions, spans, metrics and health. The scope owns the background work.
@@ -94,7 +106,8 @@ export const checkName = (name: string): QueueError | undefined =>
  */
 export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Service, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const { backend } = driver.capabilities
+    const { capabilities } = driver
+    const { backend } = capabilities
     const health = yield* makeHealth(backend)
     const gate = new SoloGate()
     const spanned = spannedWhen(options?.tracing !== false)
@@ -113,9 +126,14 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
     /** Of calls made in an uninterruptible region, which the limit must be able to end all the same. */
     const limited = <A>(operation: string, effect: Effect.Effect<A, QueueError>) =>
       driver.timeout === undefined ? effect : bounded(operation, Effect.interruptible(effect))
-    /** For calls that name a queue. */
-    const named = <A>(operation: string, queue: string, effect: Effect.Effect<A, QueueError>) => {
-      const problem = checkName(queue)
+    /** For calls that name a queue, of which some need a capability. */
+    const named = <A>(
+      operation: string,
+      queue: string,
+      effect: Effect.Effect<A, QueueError>,
+      needs?: Parameters<typeof refusedVerb>[1]
+    ) => {
+      const problem = checkName(queue) ?? (needs === undefined ? undefined : refusedVerb(capabilities, needs))
       return problem === undefined ? bounded(operation, effect) : Effect.fail(problem)
     }
 
@@ -125,29 +143,34 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
     const awaitIdle = (queue: string): Effect.Effect<void, QueueError> =>
       Effect.gen(function* () {
         while (true) {
-          const version = yield* named("stats", queue, effective.version(queue))
-          const found = yield* stats(queue)
-          if (found.ready + found.delayed + found.claimed === 0) return
+          const version = yield* named("stats", queue, effective.version(queue), "counts")
+          const { claimed = 0, delayed = 0, ready } = yield* stats(queue)
+          if (ready + delayed + claimed === 0) return
           yield* effective.activity(queue, version)
         }
       }).pipe(Effect.retry({ schedule: patience, while: (error) => error.isRetryable }))
 
-    const sent = (batch: ReadonlyArray<Publication>) =>
-      driver.timeout === undefined
-        ? effective.publish(batch)
-        : Effect.timeoutOrElse(Effect.interruptible(effective.publish(batch)), {
-            duration: driver.timeout,
-            orElse: () =>
-              Effect.fail(
-                new QueueError({
-                  reason: new EnqueueUnknown({
-                    queue: batch[0]!.message.queue,
-                    ids: batch.map((one) => one.message.id),
-                    detail: `no answer within ${driver.timeout} ms`
-                  })
-                })
-              )
+    const unknown = (batch: ReadonlyArray<Publication>) =>
+      Effect.fail(
+        new QueueError({
+          reason: new EnqueueUnknown({
+            queue: batch[0]!.message.queue,
+            ids: batch.map((one) => one.message.id),
+            detail: `no answer within ${driver.timeout} ms`
           })
+        })
+      )
+    const sent = (batch: ReadonlyArray<Publication>) => {
+      const published = effective.publish(batch)
+      const answered =
+        driver.timeout === undefined
+          ? published
+          : Effect.timeoutOrElse(Effect.interruptible(published), {
+              duration: driver.timeout,
+              orElse: () => unknown(batch)
+            })
+      return capabilities.idempotentIds ? answered : Effect.mapError(answered, mayAddTwice)
+    }
     const meterAccepted = (batch: ReadonlyArray<Publication>, published: ReadonlyArray<Published>) => {
       if (batch.length === 1)
         return published[0]!.duplicate ? Effect.void : metricsOf(batch[0]!.message.queue).enqueued(1)
@@ -160,7 +183,7 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
     }
     const publish: Service["publish"] = (batch) => {
       for (const publication of batch) {
-        const problem = checkName(publication.message.queue) ?? checkPublication(driver.capabilities, publication)
+        const problem = checkName(publication.message.queue) ?? refusedPublication(capabilities, publication)
         if (problem !== undefined) return Effect.fail(problem)
       }
       if (batch.length === 0) return Effect.succeed([])
@@ -171,7 +194,7 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
     }
 
     return {
-      capabilities: driver.capabilities,
+      capabilities,
       store: driver.store,
       health: health.read(bounded("ping", driver.ping)),
       now: bounded("now", driver.now),
@@ -188,46 +211,26 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
           const limitedConsumer = Effect.map(consumer, (c): Consumer => ({
             claim: (request) => limited("claim", c.claim(request)),
             ready: c.ready,
+            lost: c.lost,
+            leave: c.leave,
             settle: (batch, next) => limited("settle", c.settle(batch, next)),
             start: (tokens) => limited("start", c.start(tokens)),
             extend: (tokens) => limited("extend", c.extend(tokens))
           }))
           yield* runEngine(limitedConsumer, engineOptions, handler, {
+            capabilities,
             gate,
             health,
             metrics: metricsOf(queue),
             spanned
           })
         }),
-      pause: (queue) => named("pause", queue, effective.pause(queue)),
-      resume: (queue) => named("resume", queue, effective.resume(queue)),
-      purge: (queue) => named("purge", queue, effective.purge(queue)),
+      pause: (queue) => named("pause", queue, effective.pause(queue), "pause"),
+      resume: (queue) => named("resume", queue, effective.resume(queue), "pause"),
+      purge: (queue) => named("purge", queue, effective.purge(queue), "purge"),
       stats,
       awaitIdle,
       deadLetters: effective.deadLetters,
       spanned
     }
   })
-
-const checkPublication = (capabilities: Capabilities, publication: Publication): QueueError | undefined => {
-  const { message } = publication
-  const unsupported = (feature: string, detail: string) =>
-    new QueueError({ reason: new Unsupported({ feature, backend: capabilities.backend, detail }) })
-  const others = "use a backend for this queue that has it (memory and sqlite do)"
-  if (!capabilities.delay && (publication.delay !== undefined || message.notBefore !== undefined))
-    return unsupported("A delay", others)
-  if (!capabilities.priority && message.priority !== 0) return unsupported("A priority", others)
-  if (!capabilities.dedupe && message.dedupe !== undefined) return unsupported("Deduplication by key", others)
-  if (!capabilities.groups && message.group !== undefined) return unsupported("A group", others)
-  if (!capabilities.ttl && (publication.ttl !== undefined || message.expiresAt !== undefined))
-    return unsupported("A time to live", others)
-  // A character takes three bytes at most: what is far below the limit needs no count.
-  let size = message.payload.length * 3
-  for (const key of Object.keys(message.headers)) size += (key.length + message.headers[key]!.length) * 3
-  if (size <= capabilities.maxMessage) return undefined
-  size = utf8Length(message.payload)
-  for (const [key, value] of Object.entries(message.headers)) size += utf8Length(key) + utf8Length(value)
-  return size > capabilities.maxMessage
-    ? new QueueError({ reason: new TooLarge({ queue: message.queue, actual: size, limit: capabilities.maxMessage }) })
-    : undefined
-}

@@ -34,7 +34,10 @@ import { delayMillis, Settle } from "./settle.ts"
 export interface WorkerOptions<in E> {
   /** How many handlers run at the same time, exactly. Default: 1. */
   readonly concurrency?: number | undefined
-  /** How many more messages may be claimed ahead of free slots. Default: 0. */
+  /**
+   * How many more messages may be claimed ahead of free slots. Default: 0. On a backend without `startMarks` the crash of a
+   * process counts an attempt of each.
+   */
   readonly prefetch?: number | undefined
   /** How long one run of the handler may take; then it is interrupted, which counts as a failure. Default: no limit. */
   readonly timeout?: Duration.Input | undefined
@@ -45,7 +48,8 @@ export interface WorkerOptions<in E> {
   readonly drain?: Duration.Input | undefined
   /**
    * How long a claim lasts without a heartbeat; heartbeats come three times as often. When a process dies its messages are
-   * delivered again within this and a second. Default: 30 seconds.
+   * delivered again within this and a second. On a backend without `leases` a claim lasts as long as the worker's connection, and
+   * this long after the worker was closed. Default: 30 seconds.
    */
   readonly lease?: Duration.Input | undefined
   /** Is this error worth another attempt? `false`: dead letter at once. Default: every error is. */

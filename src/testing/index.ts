@@ -16,5 +16,12 @@ export { kvSuite } from "./kvSuite.ts"
 export type { KvSuiteOptions } from "./kvSuite.ts"
 export { queueModelSuite } from "./queueModel.ts"
 export type { QueueModelOptions } from "./queueModel.ts"
-export { queueDriverSuite, queueSuite } from "./queueSuite.ts"
-export type { QueueDriverSuiteOptions, QueueSuiteOptions, SuiteCapabilities, SuiteClock } from "./queueSuite.ts"
+export { queueAttemptsSuite, queueDriverSuite, queueSuite } from "./queueSuite.ts"
+export type {
+  QueueAttemptsSuiteOptions,
+  QueueDriverSuiteOptions,
+  QueueProcess,
+  QueueSuiteOptions,
+  SuiteCapabilities,
+  SuiteClock
+} from "./queueSuite.ts"

@@ -2,7 +2,7 @@
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import { ids, openBench, publication, type QueueDriverSuiteOptions, tester, unitOf } from "./queueKit.ts"
+import { can, ids, openBench, publication, type QueueDriverSuiteOptions, tester, unitOf } from "./queueKit.ts"
 
 export const groupCases = <E>(options: QueueDriverSuiteOptions<E>) => {
   const test = tester(options.clock)
@@ -101,7 +101,7 @@ export const groupCases = <E>(options: QueueDriverSuiteOptions<E>) => {
         assert.deepStrictEqual(ids(yield* bench.take(2)), ["g2", "i1"])
       }))
 
-    if (options.capabilities?.delay !== false) {
+    if (can(options, "delay")) {
       test("a message joins its line when it is due", () =>
         Effect.gen(function* () {
           const bench = yield* openBench(options)
@@ -137,7 +137,7 @@ export const groupCases = <E>(options: QueueDriverSuiteOptions<E>) => {
         assert.deepStrictEqual(ids(yield* bench.take(1)), ["a"])
       }))
 
-    if (options.capabilities?.ttl !== false) {
+    if (can(options, "ttl")) {
       test("an expired head frees its line, also while it waits for its retry", () =>
         Effect.gen(function* () {
           const bench = yield* openBench(options)
@@ -155,13 +155,13 @@ export const groupCases = <E>(options: QueueDriverSuiteOptions<E>) => {
           yield* bench.put(["a", g], ["b", { ...g, ttl: unit }], ["c", g])
           const a = yield* bench.one()
           yield* options.advance(2 * unit)
-          assert.strictEqual((yield* bench.stats).ready, 1)
+          yield* bench.counted({ ready: 1 })
           yield* bench.ack(a)
           assert.deepStrictEqual(ids(yield* bench.take(1)), ["c"])
         }))
     }
 
-    if (options.capabilities?.purge !== false) {
+    if (can(options, "purge")) {
       test("purge empties a line behind its claimed head, which then serves the next message", () =>
         Effect.gen(function* () {
           const bench = yield* openBench(options)
@@ -185,7 +185,7 @@ export const groupCases = <E>(options: QueueDriverSuiteOptions<E>) => {
         }))
     }
 
-    if (options.capabilities?.dedupe !== false && options.capabilities?.delay !== false) {
+    if (can(options, "dedupe") && can(options, "delay")) {
       test("a replaced head with a later due time lets the next one by", () =>
         Effect.gen(function* () {
           const bench = yield* openBench(options)

@@ -5,7 +5,7 @@ import * as Schedule from "effect/Schedule"
 import * as Schema from "effect/Schema"
 import * as Queue from "../Queue.ts"
 import { queueName } from "./queueKit.ts"
-import { type Case, counts, Job, reasonOf, start } from "./queueServiceKit.ts"
+import { type Case, Job, reasonOf, start } from "./queueServiceKit.ts"
 
 class Letter extends Schema.Class<Letter>("Letter")({
   to: Schema.NonEmptyString,
@@ -13,10 +13,7 @@ class Letter extends Schema.Class<Letter>("Letter")({
   size: Schema.BigInt
 }) {}
 
-export const enqueueCases = <E>({ advance, jobs, options, test, unit, until }: Case<E>) => {
-  const can = (capability: keyof NonNullable<typeof options.capabilities>) =>
-    options.capabilities?.[capability] !== false
-
+export const enqueueCases = <E>({ advance, can, counted, jobs, options, quiet, test, unit, until }: Case<E>) => {
   describe("enqueue accepts a message", () => {
     test("the id it returns is the one the handler sees", () =>
       Effect.gen(function* () {
@@ -32,7 +29,7 @@ export const enqueueCases = <E>({ advance, jobs, options, test, unit, until }: C
             })
           )
         )
-        yield* Jobs.awaitIdle
+        yield* quiet(Jobs, () => seen.length === 1)
         const [delivery] = seen
         assert.deepStrictEqual(current, [id])
         assert.deepStrictEqual(
@@ -65,7 +62,7 @@ export const enqueueCases = <E>({ advance, jobs, options, test, unit, until }: C
         const letter = { to: '\u00fc\u2028"\\ \ud83d\ude00', at: new Date(86_400_000), size: 2n ** 80n }
         yield* Letters.enqueue(letter)
         yield* start(Letters.worker((received) => Effect.sync(() => void seen.push(received))))
-        yield* Letters.awaitIdle
+        yield* quiet(Letters, () => seen.length === 1)
         assert.instanceOf(seen[0], Letter)
         assert.deepStrictEqual({ ...seen[0]! }, letter)
       }))
@@ -76,7 +73,7 @@ export const enqueueCases = <E>({ advance, jobs, options, test, unit, until }: C
         const good = { to: "a", at: new Date(0), size: 1n }
         assert.strictEqual(yield* reasonOf(Letters.enqueue({ ...good, to: "" })), "Unencodable")
         assert.strictEqual(yield* reasonOf(Letters.enqueueAll([good, { ...good, to: "" }])), "Unencodable")
-        assert.deepStrictEqual(counts(yield* Letters.stats), { ready: 0, delayed: 0, claimed: 0, dead: 0 })
+        yield* counted(Letters, { ready: 0, delayed: 0, claimed: 0, dead: 0 })
       }))
 
     test("validate: false skips checks and still codes", () =>
@@ -89,7 +86,7 @@ export const enqueueCases = <E>({ advance, jobs, options, test, unit, until }: C
           "Unencodable"
         )
         yield* start(Letters.worker((received) => Effect.sync(() => void seen.push(received))))
-        yield* Letters.awaitIdle
+        yield* quiet(Letters, () => seen.length === 1)
         assert.deepStrictEqual(
           seen.map(({ at, size, to }) => [to, at.getTime(), size]),
           [["", 5, 3n]]
@@ -121,7 +118,7 @@ export const enqueueCases = <E>({ advance, jobs, options, test, unit, until }: C
           assert.strictEqual(error.reason._tag, "Unencodable", word)
           assert.include(error.message, word)
         }
-        assert.strictEqual((yield* Jobs.stats).ready, 0)
+        yield* counted(Jobs, { ready: 0 })
       }))
 
     test("a name that not every backend carries is refused", () =>
@@ -141,7 +138,7 @@ export const enqueueCases = <E>({ advance, jobs, options, test, unit, until }: C
         const Texts = Queue.define(yield* queueName, { payload: Schema.String })
         assert.strictEqual(yield* reasonOf(Texts.enqueue("x".repeat(capabilities.maxMessage))), "TooLarge")
         yield* Texts.enqueue("x".repeat(60_000))
-        assert.strictEqual((yield* Texts.stats).ready, 1)
+        yield* counted(Texts, { ready: 1 })
       }))
 
     test("several types on one queue go to the handler of their name", () =>
@@ -163,7 +160,7 @@ export const enqueueCases = <E>({ advance, jobs, options, test, unit, until }: C
               })
           })
         )
-        yield* Mails.awaitIdle
+        yield* quiet(Mails, () => seen.length === 3)
         assert.deepStrictEqual(seen, [
           ["welcome", "welcome", "a"],
           ["reset", "reset", 1],
@@ -185,7 +182,7 @@ export const enqueueCases = <E>({ advance, jobs, options, test, unit, until }: C
         )
         const seen: Array<readonly [number, string]> = []
         yield* start(Jobs.worker(({ n }, { headers }) => Effect.sync(() => void seen.push([n, headers["index"]!]))))
-        yield* Jobs.awaitIdle
+        yield* quiet(Jobs, () => seen.length === 20)
         assert.deepStrictEqual(
           seen,
           Array.from({ length: 20 }, (_, n) => [n, String(n)])
@@ -205,7 +202,7 @@ export const enqueueCases = <E>({ advance, jobs, options, test, unit, until }: C
         yield* start(
           Jobs.worker((_, { headers, id, meta }) => Effect.sync(() => void seen.push([id, headers["from"], meta])))
         )
-        yield* Jobs.awaitIdle
+        yield* quiet(Jobs, () => seen.length === 2)
         assert.deepStrictEqual(seen, [
           ["id-1", "definition", { n: "1" }],
           ["own", "call", { m: "own" }]
@@ -218,7 +215,8 @@ export const enqueueCases = <E>({ advance, jobs, options, test, unit, until }: C
       const Jobs = yield* jobs()
       const error = yield* Effect.flip(Jobs.enqueue({ n: 1 }, option))
       assert.strictEqual(error.reason._tag, "Unsupported")
-      assert.strictEqual((yield* Jobs.stats).ready, 0)
+      assert.include(error.message, "(memory and sqlite do)")
+      yield* counted(Jobs, { ready: 0 })
     })
 
   describe("delay and at", () => {
@@ -244,7 +242,7 @@ export const enqueueCases = <E>({ advance, jobs, options, test, unit, until }: C
         yield* advance(3 * unit)
         yield* until("the delayed ones", () => seen.length === 4)
         assert.deepStrictEqual(seen, [0, 1, 2, 3])
-        assert.strictEqual((yield* Jobs.stats).delayed, 1)
+        yield* counted(Jobs, { delayed: 1 })
       }))
 
     if (options.clock === "virtual") {
@@ -286,7 +284,7 @@ export const enqueueCases = <E>({ advance, jobs, options, test, unit, until }: C
         ] as const)
           yield* Jobs.enqueue({ n }, { priority })
         yield* start(Jobs.worker(({ n }) => Effect.sync(() => void seen.push(n))))
-        yield* Jobs.awaitIdle
+        yield* quiet(Jobs, () => seen.length === 5)
         assert.deepStrictEqual(seen, [3, 5, 1, 4, 2])
       }))
   })
@@ -306,10 +304,23 @@ export const enqueueCases = <E>({ advance, jobs, options, test, unit, until }: C
             duplicate: true
           })
           yield* start(Jobs.worker(({ n }) => Effect.sync(() => void seen.push(n))))
-          yield* Jobs.awaitIdle
+          yield* quiet(Jobs, () => seen.length === 1)
           assert.isTrue((yield* Jobs.offer({ n: 3 }, { id: "a" })).duplicate)
-          yield* Jobs.awaitIdle
+          yield* quiet(Jobs, () => seen.length === 1)
           assert.deepStrictEqual(seen, [1])
+        }))
+    } else {
+      test("an id is kept, and enqueueing it again is no duplicate", () =>
+        Effect.gen(function* () {
+          const Jobs = yield* jobs()
+          const seen: Array<readonly [string, number]> = []
+          for (const n of [1, 2]) assert.isFalse((yield* Jobs.offer({ n }, { id: "a" })).duplicate)
+          yield* start(Jobs.worker(({ n }, { id }) => Effect.sync(() => void seen.push([id, n]))))
+          yield* quiet(Jobs, () => seen.length === 2)
+          assert.deepStrictEqual(seen, [
+            ["a", 1],
+            ["a", 2]
+          ])
         }))
     }
     if (!can("dedupe")) {
@@ -325,12 +336,12 @@ export const enqueueCases = <E>({ advance, jobs, options, test, unit, until }: C
         const other = yield* Jobs.enqueue({ n: 2 })
         assert.notStrictEqual(other, id)
         yield* start(Jobs.worker((_, delivery) => Effect.sync(() => void seen.push(delivery.id))))
-        yield* Jobs.awaitIdle
+        yield* quiet(Jobs, () => seen.length === 2)
         assert.deepStrictEqual(yield* Jobs.offer({ n: 1 }), { id, duplicate: true })
         yield* advance(3 * unit)
         const fresh = yield* Jobs.offer({ n: 1 })
         assert.isFalse(fresh.duplicate)
-        yield* Jobs.awaitIdle
+        yield* quiet(Jobs, () => seen.length === 3)
         assert.deepStrictEqual(seen, [id, other, fresh.id])
       }))
 
@@ -342,7 +353,7 @@ export const enqueueCases = <E>({ advance, jobs, options, test, unit, until }: C
         const id = yield* Jobs.enqueue({ n: 1 }, { dedupe })
         assert.deepStrictEqual(yield* Jobs.offer({ n: 2 }, { dedupe }), { id, duplicate: true })
         yield* start(Jobs.worker(({ n }, delivery) => Effect.sync(() => void seen.push([delivery.id, n]))))
-        yield* Jobs.awaitIdle
+        yield* quiet(Jobs, () => seen.length === 1)
         assert.deepStrictEqual(seen, [[id, 2]])
       }))
   })
@@ -359,11 +370,12 @@ export const enqueueCases = <E>({ advance, jobs, options, test, unit, until }: C
         yield* Jobs.enqueue({ n: 1 }, { ttl: unit })
         yield* Jobs.enqueue({ n: 2 }, { ttl: 60 * unit })
         yield* advance(2 * unit)
-        assert.strictEqual((yield* Jobs.stats).ready, 1)
+        // A broker may count what is past its time until it comes to it.
+        if (can("counts")) yield* counted(Jobs, { ready: 1 })
         yield* start(Jobs.worker(({ n }) => Effect.sync(() => void seen.push(n))))
-        yield* Jobs.awaitIdle
+        yield* quiet(Jobs, () => seen.length === 1)
         assert.deepStrictEqual(seen, [2])
-        assert.strictEqual((yield* Jobs.stats).dead, 0)
+        yield* counted(Jobs, { dead: 0 })
       }))
 
     test("does not end a handler", () =>
@@ -402,11 +414,11 @@ export const enqueueCases = <E>({ advance, jobs, options, test, unit, until }: C
           Jobs.worker(
             ({ n }, { attempt, group }) =>
               Effect.gen(function* () {
-                const counted = group._tag === "Some" && group.value === "g"
-                if (counted) most = Math.max(most, ++inGroup)
+                const member = group._tag === "Some" && group.value === "g"
+                if (member) most = Math.max(most, ++inGroup)
                 seen.push(`${n}.${attempt}`)
                 yield* Effect.sleep(unit / 10)
-                if (counted) inGroup--
+                if (member) inGroup--
                 if (n === 1 && attempt <= 3) return yield* Effect.fail("not yet")
               }),
             { concurrency: 4 }
@@ -414,7 +426,7 @@ export const enqueueCases = <E>({ advance, jobs, options, test, unit, until }: C
         )
         yield* advance(5 * unit)
         yield* until("all of the group", () => seen.filter((one) => one.startsWith("3.")).length === 1)
-        yield* Jobs.awaitIdle
+        yield* quiet(Jobs, () => seen.length === 8)
         assert.deepStrictEqual(
           seen.filter((one) => !one.startsWith("10.") && !one.startsWith("20.")),
           ["1.1", "1.2", "1.3", "1.4", "2.1", "3.1"]

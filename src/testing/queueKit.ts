@@ -1,9 +1,10 @@
 /** What the queue suites share: a driver under test, its pace, and the words in which the cases are written. */
 import { assert, it } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import type * as Scope from "effect/Scope"
+import * as Exit from "effect/Exit"
+import * as Scope from "effect/Scope"
 import type { Envelope, Publication } from "../internal/envelope.ts"
-import type { Capabilities, Claimed, Consumer, Driver, Outcome } from "../queue/driver.ts"
+import type { Capabilities, Claimed, Consumer, Driver, Outcome, Stats } from "../queue/driver.ts"
 import type { QueueError } from "../queue/QueueError.ts"
 
 /**
@@ -16,7 +17,8 @@ import type { QueueError } from "../queue/QueueError.ts"
 export type SuiteClock = "virtual" | "live"
 
 /**
- * What a backend cannot do. Every flag is `true` unless it is given.
+ * What a backend cannot do. Every flag is `true` unless it is given. What is missing is checked to be refused, or what is still
+ * promised without it is.
  *
  * @since 0.1.0
  * @category options
@@ -24,9 +26,27 @@ export type SuiteClock = "virtual" | "live"
 export type SuiteCapabilities = Partial<
   Pick<
     Capabilities,
-    "delay" | "priority" | "dedupe" | "groups" | "ttl" | "idempotentIds" | "pause" | "purge" | "atomicBatches"
+    | "delay"
+    | "priority"
+    | "dedupe"
+    | "groups"
+    | "ttl"
+    | "idempotentIds"
+    | "pause"
+    | "purge"
+    | "atomicBatches"
+    | "leases"
+    | "startMarks"
+    | "releaseInPlace"
+    | "counts"
   >
 >
+
+/** Does the backend under test claim this capability? */
+export const can = (
+  options: { readonly capabilities?: SuiteCapabilities | undefined },
+  capability: keyof SuiteCapabilities
+): boolean => options.capabilities?.[capability] !== false
 
 /**
  * The queue driver that {@link queueDriverSuite} tests.
@@ -41,6 +61,11 @@ export interface QueueDriverSuiteOptions<E> {
   readonly advance: (millis: number) => Effect.Effect<void>
   readonly clock: SuiteClock
   readonly capabilities?: SuiteCapabilities | undefined
+  /**
+   * Messages come from the server by themselves, a moment after a claim or a settle has made room for them. Otherwise they are in the answer
+   * of the very call that asks for them.
+   */
+  readonly pushes?: boolean | undefined
 }
 
 /** The scoped test of a suite: under `TestClock`, or live. */
@@ -103,7 +128,36 @@ export interface Bench {
   /** Another worker's line, for the rest of the test. */
   readonly another: (lease?: number) => Effect.Effect<Consumer, QueueError, Scope.Scope>
   readonly stats: Driver["stats"] extends (queue: string) => infer R ? R : never
+  /** Asserts counts, as {@link assertCounts} does. */
+  readonly counted: (expected: Partial<Counts>) => Effect.Effect<void, QueueError>
 }
+
+export type Counts = Pick<Stats, "ready" | "delayed" | "claimed" | "dead">
+
+export const counts = ({ claimed, dead, delayed, ready }: Stats): Counts => ({ ready, delayed, claimed, dead })
+
+/**
+ * Asserts the counts of a queue, those that are given. A backend without `counts` tells two of them, perhaps a moment after the
+ * answer that changed them, and the others as `undefined`.
+ */
+export const assertCounts = Effect.fnUntraced(function* <E, R>(
+  options: Pick<QueueDriverSuiteOptions<unknown>, "advance" | "capabilities" | "clock">,
+  stats: Effect.Effect<Stats, E, R>,
+  expected: Partial<Counts>
+) {
+  if (can(options, "counts")) {
+    const found = counts(yield* stats)
+    return assert.deepStrictEqual(found, { ...found, ...expected })
+  }
+  const told = { ...expected, delayed: undefined, claimed: undefined }
+  const differs = ({ dead, ready }: Counts) => ready !== (expected.ready ?? ready) || dead !== (expected.dead ?? dead)
+  let found = counts(yield* stats)
+  for (let i = 0; i < 100 && differs(found); i++) {
+    yield* options.advance(options.clock === "virtual" ? 1 : 20)
+    found = counts(yield* stats)
+  }
+  assert.deepStrictEqual(found, { ...found, ...told })
+})
 
 interface TakeOptions {
   readonly consumer?: Consumer | undefined
@@ -154,11 +208,34 @@ export const openBench = <E>(
       settle,
       ack: (...claimed) => Effect.forEach(claimed, (one) => settle(one, { _tag: "ack" }), { discard: true }),
       another: (otherLease = lease) => driver.consumer(queue, { lease: otherLease, prefetch: 64 }),
-      stats: driver.stats(queue)
+      stats: driver.stats(queue),
+      counted: (expected) => assertCounts(options, driver.stats(queue), expected)
     }
   })
 
+/**
+ * A consumer that is to lose its claims: by their leases, or by being closed where claims have none. `leave` is what begins it,
+ * `lose` waits for it too.
+ */
+export const losing = <E>(
+  options: QueueDriverSuiteOptions<E>,
+  another: (lease: number) => ReturnType<Bench["another"]>,
+  lease: number
+) =>
+  Effect.gen(function* () {
+    const scope = yield* Effect.flatMap(Effect.scope, Scope.fork)
+    const consumer = yield* Scope.provide(another(lease), scope)
+    const leave = can(options, "leases") ? Effect.void : Scope.close(scope, Exit.void)
+    return { consumer, leave, lose: Effect.andThen(leave, options.advance(lease)) }
+  })
+
 export const ids = (claimed: ReadonlyArray<Claimed>): ReadonlyArray<string> => claimed.map(({ message }) => message.id)
+
+/** Attempt, deliveries, and claims lost after and before their handlers had started, of each message. */
+export const lossesOf = (claimed: ReadonlyArray<Claimed>): Readonly<Record<string, ReadonlyArray<number>>> =>
+  Object.fromEntries(
+    claimed.map((one) => [one.message.id, [one.attempt, one.deliveryCount, one.lostStarted, one.lostUnstarted]])
+  )
 
 /** The unit in which a suite waits: generous on a virtual clock, short on a live one. */
 export const unitOf = (clock: SuiteClock): number => (clock === "virtual" ? 60_000 : 250)

@@ -5,9 +5,21 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Schedule from "effect/Schedule"
 import * as Queue from "../Queue.ts"
-import { type Case, counts, type Job, stallEventLoop, start } from "./queueServiceKit.ts"
+import { type Case, type Job, settledOf, stallEventLoop, stalls, start } from "./queueServiceKit.ts"
 
-export const settleCases = <E>({ advance, idle, jobs, test, unit, until, untilEffect, virtual }: Case<E>) => {
+export const settleCases = <E>({
+  advance,
+  can,
+  counted,
+  idle,
+  jobs,
+  quiet,
+  reached,
+  test,
+  unit,
+  until,
+  virtual
+}: Case<E>) => {
   describe("a delivery is settled once", () => {
     test("by hand: the first verb wins, a later one is AlreadySettled, and how the handler ends changes nothing", () =>
       Effect.gen(function* () {
@@ -34,15 +46,12 @@ export const settleCases = <E>({ advance, idle, jobs, test, unit, until, untilEf
           )
         )
         yield* until("four deliveries", () => later.length === 16)
-        yield* untilEffect(
-          "their ends",
-          Effect.map(Jobs.stats, ({ claimed }) => claimed === 0)
-        )
-        assert.deepStrictEqual(counts(yield* Jobs.stats), { ready: 0, delayed: 2, claimed: 0, dead: 1 })
+        yield* reached("their ends", Jobs, ({ claimed }) => claimed === 0, settledOf(Jobs, 4))
+        yield* counted(Jobs, { ready: 0, delayed: 2, claimed: 0, dead: 1 })
         assert.deepStrictEqual(new Set(later), new Set(["AlreadySettled"]))
         const letter = Option.getOrThrow(yield* Jobs.deadLetters.get(first))
         assert.strictEqual(letter.reason, "by hand")
-        yield* idle(Jobs)
+        yield* idle(Jobs, () => seen.length >= 6)
         assert.deepStrictEqual(seen.slice(4).toSorted(), [
           [2, 2, 2],
           [3, 1, 2]
@@ -53,13 +62,13 @@ export const settleCases = <E>({ advance, idle, jobs, test, unit, until, untilEf
       Effect.gen(function* () {
         const Jobs = yield* jobs()
         const go = yield* Deferred.make<void>()
-        let claimed = -1
+        let claimed: number | undefined = -1
         yield* Jobs.enqueue({ n: 1 })
         const queue = yield* Queue.Queue
         yield* start(
           Jobs.worker((_, delivery) =>
             Effect.gen(function* () {
-              yield* delivery.extend
+              if (can("leases")) yield* delivery.extend
               yield* delivery.ack
               claimed = (yield* queue.stats(Jobs.name)).claimed
               yield* Deferred.succeed(go, undefined)
@@ -68,8 +77,8 @@ export const settleCases = <E>({ advance, idle, jobs, test, unit, until, untilEf
           )
         )
         yield* Deferred.await(go)
-        assert.strictEqual(claimed, 0)
-        yield* Jobs.awaitIdle
+        assert.strictEqual(claimed, can("counts") ? 0 : undefined)
+        yield* quiet(Jobs, () => true)
         assert.strictEqual(yield* Jobs.deadLetters.count, 0)
       }))
 
@@ -78,8 +87,10 @@ export const settleCases = <E>({ advance, idle, jobs, test, unit, until, untilEf
         const Jobs = yield* jobs({ retry: { times: 1, schedule: Schedule.spaced(1) } })
         yield* Jobs.enqueue({ n: 1 })
         yield* start(Jobs.worker((_, delivery) => Effect.orDie(delivery.retry())))
-        yield* idle(Jobs)
-        assert.strictEqual(yield* Jobs.deadLetters.count, 1)
+        yield* idle(
+          Jobs,
+          Effect.map(Jobs.deadLetters.count, (dead) => dead === 1)
+        )
       }))
 
     test("from any depth: retryIn counts, snooze does not, deadLetter and discard end it", () =>
@@ -102,13 +113,10 @@ export const settleCases = <E>({ advance, idle, jobs, test, unit, until, untilEf
           })
         )
         yield* until("four deliveries", () => seen.length === 4)
-        yield* untilEffect(
-          "their ends",
-          Effect.map(Jobs.stats, ({ claimed }) => claimed === 0)
-        )
-        assert.deepStrictEqual(counts(yield* Jobs.stats), { ready: 0, delayed: 2, claimed: 0, dead: 1 })
+        yield* reached("their ends", Jobs, ({ claimed }) => claimed === 0, settledOf(Jobs, 4))
+        yield* counted(Jobs, { ready: 0, delayed: 2, claimed: 0, dead: 1 })
         assert.strictEqual(Option.getOrThrow(yield* Jobs.deadLetters.get(ids[2]!)).reason, "from below")
-        yield* idle(Jobs)
+        yield* idle(Jobs, () => seen.length >= 6)
         assert.deepStrictEqual(seen.slice(4).toSorted(), [
           [0, 2],
           [1, 1]
@@ -129,32 +137,41 @@ export const settleCases = <E>({ advance, idle, jobs, test, unit, until, untilEf
         )
         yield* advance(unit)
         yield* until("the snoozes", () => snoozed === 8)
-        yield* Jobs.awaitIdle
-        assert.strictEqual(yield* Jobs.deadLetters.count, 1)
+        yield* quiet(
+          Jobs,
+          Effect.map(Jobs.deadLetters.count, (dead) => dead === 1)
+        )
       }))
 
     test("a catch-all swallows a settle from below, as it does any error", () =>
       Effect.gen(function* () {
         const Jobs = yield* jobs()
         yield* Jobs.enqueue({ n: 1 })
-        yield* start(Jobs.worker(() => Effect.ignore(Queue.deadLetter("swallowed"))))
-        yield* Jobs.awaitIdle
+        let handled = 0
+        yield* start(
+          Jobs.worker(() => {
+            handled++
+            return Effect.ignore(Queue.deadLetter("swallowed"))
+          })
+        )
+        yield* quiet(Jobs, () => handled === 1)
         assert.strictEqual(yield* Jobs.deadLetters.count, 0)
       }))
   })
 
-  describe("a claim is kept", () => {
+  describe("a claim is kept", stalls, () => {
     test("by heartbeats, however long the handler runs, prefetched neighbours too", () =>
       Effect.gen(function* () {
         const Jobs = yield* jobs()
         const seen: Array<readonly [string, number, number]> = []
+        let ended = 0
         const lease = virtual ? unit : 600
         const work = (who: string) =>
           Jobs.worker(
             (_, { attempt, deliveryCount }) =>
               Effect.andThen(
                 Effect.sync(() => void seen.push([who, attempt, deliveryCount])),
-                Effect.sleep(5 * lease)
+                Effect.map(Effect.sleep(5 * lease), () => void ended++)
               ),
             { lease, prefetch: 1 }
           )
@@ -164,14 +181,14 @@ export const settleCases = <E>({ advance, idle, jobs, test, unit, until, untilEf
         yield* start(work("second"))
         yield* advance(4 * lease)
         assert.deepStrictEqual(seen, [["first", 1, 1]])
-        yield* idle(Jobs)
+        yield* idle(Jobs, () => ended === 2)
         assert.deepStrictEqual(seen, [
           ["first", 1, 1],
           ["first", 1, 1]
         ])
       }))
 
-    if (!virtual) {
+    if (!virtual && can("leases")) {
       test("unless the event loop stalls past the lease: the handler learns that its claim is lost, and nothing it says counts", () =>
         Effect.gen(function* () {
           const Jobs = yield* jobs()
@@ -192,12 +209,51 @@ export const settleCases = <E>({ advance, idle, jobs, test, unit, until, untilEf
             )
           )
           yield* until("the second delivery", () => seen.length === 2)
-          yield* Jobs.awaitIdle
+          yield* quiet(Jobs, () => seen.length === 2)
           assert.deepStrictEqual(told, ["ClaimLost", "ClaimLost"])
           assert.deepStrictEqual(seen, [
             [1, 1],
             [2, 2]
           ])
+        }))
+    }
+
+    if (!can("leases")) {
+      test("without being extended by hand, which is refused and costs nothing", () =>
+        Effect.gen(function* () {
+          const Jobs = yield* jobs()
+          const errors: Array<unknown> = []
+          yield* Jobs.enqueue({ n: 1 })
+          yield* start(
+            Jobs.worker((_, delivery) => Effect.map(Effect.flip(delivery.extend), (error) => void errors.push(error)))
+          )
+          yield* quiet(Jobs, () => errors.length === 1)
+          const [error] = errors
+          assert.isTrue(error instanceof Queue.QueueError && error.reason._tag === "Unsupported")
+          assert.include(String(error), "memory and sqlite")
+          yield* counted(Jobs, { ready: 0, claimed: 0, dead: 0 })
+        }))
+    }
+
+    if (!virtual && !can("leases")) {
+      test("also when the event loop stalls past the lease: the connection holds it", () =>
+        Effect.gen(function* () {
+          const Jobs = yield* jobs()
+          const seen: Array<readonly [string, number]> = []
+          const work = (who: string) =>
+            Jobs.worker(
+              (_, { deliveryCount }) =>
+                Effect.sync(() => {
+                  seen.push([who, deliveryCount])
+                  stallEventLoop(700)
+                }),
+              { lease: 300 }
+            )
+          yield* start(work("first"))
+          yield* Jobs.enqueue({ n: 1 })
+          yield* start(work("second"))
+          yield* idle(Jobs, () => seen.length === 1)
+          assert.strictEqual(seen[0]![1], 1)
         }))
     }
   })

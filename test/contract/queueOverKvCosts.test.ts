@@ -48,7 +48,7 @@ const handling = (opened: Effect.Success<ReturnType<typeof open>>, n: number, op
     assert.strictEqual(new Set(handled).size, n)
     assert.lengthOf(handled, n)
     const stats = yield* Jobs.stats
-    assert.strictEqual(stats.ready + stats.claimed, 0)
+    assert.deepStrictEqual([stats.ready, stats.claimed], [0, 0])
     return cost
   }).pipe(Effect.provideService(Queue.Queue, opened.queue), noDrain)
 }

@@ -87,7 +87,10 @@ const play = (seed: number, weather: Omit<Storm, "random">) =>
       }
     })
     const producer = yield* Effect.forkChild(produce)
-    const idle = Effect.map(queue.stats(Jobs.name), (found) => found.ready + found.delayed + found.claimed === 0)
+    const idle = Effect.map(
+      queue.stats(Jobs.name),
+      (found) => found.ready === 0 && found.delayed === 0 && found.claimed === 0
+    )
     let steps = 0
     for (; steps < 60_000 && (producer.pollUnsafe() === undefined || !(yield* idle)); steps++) {
       yield* TestClock.adjust(producer.pollUnsafe() === undefined ? 1 : 5)

@@ -21,7 +21,7 @@ const rig = Effect.gen(function* () {
 
 const gone = until(
   "nothing is left",
-  Effect.map(Jobs.stats, ({ claimed, delayed, ready }) => claimed + delayed + ready === 0)
+  Effect.map(Jobs.stats, ({ claimed, delayed, ready }) => claimed === 0 && delayed === 0 && ready === 0)
 )
 
 describe("an enqueue whose answer is lost", () => {
@@ -394,7 +394,7 @@ describe("time", () => {
       yield* Effect.provide(Layer.build(worker("early")), early).pipe(offset(hour))
       yield* until(
         "it is settled",
-        Effect.map(Effect.provide(Jobs.stats, early), ({ claimed, ready }) => claimed + ready === 0)
+        Effect.map(Effect.provide(Jobs.stats, early), ({ claimed, ready }) => claimed === 0 && ready === 0)
       )
       assert.deepStrictEqual(handled, ["late 1"])
     }).pipe(quiet)

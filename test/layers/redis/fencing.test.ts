@@ -144,7 +144,7 @@ describe("FLUSHALL", () => {
         yield* stop
         yield* until(
           "what is there is handled",
-          Effect.map(Jobs.stats, ({ claimed, delayed, ready }) => claimed + delayed + ready === 0)
+          Effect.map(Jobs.stats, ({ claimed, delayed, ready }) => claimed === 0 && delayed === 0 && ready === 0)
         )
         const before = handled.length
         yield* Jobs.enqueueAll([1_000_001, 1_000_002, 1_000_003])
@@ -155,7 +155,10 @@ describe("FLUSHALL", () => {
         // A handler that has ended is settled behind it.
         yield* until(
           "nothing is left",
-          Effect.map(Jobs.stats, ({ claimed, dead, delayed, ready }) => ready + delayed + claimed + dead === 0)
+          Effect.map(
+            Jobs.stats,
+            ({ claimed, dead, delayed, ready }) => ready === 0 && delayed === 0 && claimed === 0 && dead === 0
+          )
         )
       }).pipe(Effect.provide(room))
       yield* Effect.provide(Jobs.enqueue(1), idle)

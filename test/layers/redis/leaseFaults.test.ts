@@ -82,7 +82,7 @@ describe("a worker process killed with claims in its hands", () => {
         }
         yield* until(
           "nothing is left",
-          Effect.map(Work.stats, ({ claimed, delayed, ready }) => claimed + delayed + ready === 0),
+          Effect.map(Work.stats, ({ claimed, delayed, ready }) => claimed === 0 && delayed === 0 && ready === 0),
           "12 seconds"
         )
         const ended = children.flatMap((child) => said(child, "ended").map(([n]) => n!))

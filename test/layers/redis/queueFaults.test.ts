@@ -155,7 +155,7 @@ describe("a worker whose answers are lost", () => {
           })
           yield* until(
             `message ${n} is gone`,
-            Effect.map(Jobs.stats, ({ claimed, delayed, ready }) => ready + delayed + claimed === 0)
+            Effect.map(Jobs.stats, ({ claimed, delayed, ready }) => ready === 0 && delayed === 0 && claimed === 0)
           )
         }
         assert.deepStrictEqual(handled, [0, 1, 2])
