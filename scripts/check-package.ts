@@ -43,11 +43,13 @@ const guides = [
   "docs/cron.md",
   "docs/redis.md",
   "docs/postgres.md",
+  "docs/rabbitmq.md",
   "docs/architecture.md"
 ]
 /** The optional peer that a room is about. */
 const libraries: Readonly<Record<string, string>> = {
   "effect-seams/layers/postgres": "@effect/sql-pg",
+  "effect-seams/layers/rabbitmq": "amqplib",
   "effect-seams/layers/redis": "ioredis"
 }
 const expected = [
@@ -60,7 +62,7 @@ const expected = [
 const absent = expected.filter((file) => !files.has(file))
 if (absent.length > 0) fail(`missing in the tarball: ${absent.join(", ")}`)
 const strangers = [...files].filter(
-  (file) => file !== "" && !/^(dist\/|docs\/[a-z]+\.md$|src\/|[A-Z]+(\.md)?$|package\.json$)/.test(file)
+  (file) => file !== "" && !/^(dist\/|docs\/[a-z-]+\.(md|png)$|src\/|[A-Z]+(\.md)?$|package\.json$)/.test(file)
 )
 if (strangers.length > 0) fail(`should not be in the tarball: ${strangers.join(", ")}`)
 const size = Math.round(Fs.statSync(tarballPath).size / 1024)

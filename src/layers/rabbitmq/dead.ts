@@ -1,0 +1,308 @@
+/**
+ * The dead letters of a queue: a queue beside it that nobody consumes. AMQP has no way to look into a queue; so to list, find or move some
+ * of them is to take all of them, without acking, from the one channel that may, and to close that channel: the broker then puts what was
+ * not acked back to where it was. Meanwhile nobody else can do the same, and waits. The cost is that of every letter in front of what is
+ * looked for.
+ */
+import type { Channel, ConsumeMessage } from "amqplib"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Schedule from "effect/Schedule"
+import type { DeadLetters, DeadMessage } from "../../queue/driver.ts"
+import { QueueError } from "../../queue/QueueError.ts"
+import { AckBook } from "./ackBook.ts"
+import { asked, type ConnectionService } from "./connection.ts"
+import type { Declarations } from "./declarations.ts"
+import { queueError } from "./error.ts"
+import { accessRefused, AmqpFault, notFound, resourceLocked } from "./faults.ts"
+import { Page, readCursor } from "./deadPage.ts"
+import { noPast, propertiesOf, type Read, readMessage } from "./message.ts"
+import type { Sender } from "./sender.ts"
+import { deadName, readerName, readerOptions } from "./topology.ts"
+
+/** How many letters are asked for ahead of their reader. */
+const ahead = 500
+/** Milliseconds between two tries to become the one reader. */
+const pause = 20
+/** How many are moved at a time. */
+const moved = 500
+
+interface Letter {
+  readonly read: Read
+  readonly content: Buffer
+  readonly tag: number
+}
+
+/** What an open dead-letter queue gives: letters in order, and a way to take them out. */
+interface Reading {
+  /** The next ones; empty when all that were there have been read. */
+  readonly next: Effect.Effect<ReadonlyArray<Letter>, AmqpFault>
+  readonly ack: (letters: ReadonlyArray<Letter>) => void
+  /**
+   * Completes when the queue has the acks. A quorum queue takes 32 commands of a channel at a time, and what the channel still holds is lost
+   * when it closes; the answer to a cancel comes behind those 32, and that to a get, which finds nothing, behind all others.
+   */
+  readonly end: Effect.Effect<void, AmqpFault>
+}
+
+const noOne = () => undefined
+
+const nothing: Reading = { next: Effect.succeed([]), ack: () => undefined, end: Effect.void }
+
+const deadMessageOf = ({ read: { death, message, past } }: Letter): DeadMessage => ({
+  message,
+  attempt: 1 + past.retries + past.lost,
+  deliveryCount: past.deliveries,
+  reason: death?.reason ?? "unknown",
+  error: past.error,
+  diedAt: death?.diedAt ?? message.enqueuedAt
+})
+
+const eachLetter = <A>(
+  found: Reading,
+  visit: (letters: ReadonlyArray<Letter>) => Effect.Effect<A | undefined, AmqpFault>
+): Effect.Effect<A | undefined, AmqpFault> =>
+  Effect.gen(function* () {
+    while (true) {
+      const letters = yield* found.next
+      if (letters.length === 0) return undefined
+      const answer = yield* visit(letters)
+      if (answer !== undefined) return answer
+    }
+  })
+
+export const makeDeadLetters = (
+  connection: ConnectionService,
+  declarations: Declarations,
+  sender: Sender,
+  nextId: () => string
+): DeadLetters => {
+  const { call, consuming, namespace, reading, realClock, target } = connection
+  const limit = target.commandTimeout
+
+  const count = (queue: string): Effect.Effect<number, AmqpFault> =>
+    Effect.map(
+      call((channel) => channel.checkQueue(deadName(namespace, queue))),
+      ({ messageCount }) => messageCount
+    ).pipe(
+      Effect.catchIf(
+        (fault) => fault.code === notFound,
+        () => Effect.succeed(0)
+      )
+    )
+
+  /** Receives from the channel until `total` letters have come. */
+  const receive = (queue: string, channel: Channel, total: number): Effect.Effect<Reading, AmqpFault> =>
+    Effect.gen(function* () {
+      const arrived: Array<Letter> = []
+      let seen = 0
+      let ended: string | undefined
+      let tell: () => void = noOne
+      const book = new AckBook((tag, multiple) =>
+        channel.ack({ fields: { deliveryTag: tag } } as ConsumeMessage, multiple)
+      )
+      channel.on("close", () => {
+        ended ??= "the channel was closed while dead letters were read"
+        tell()
+      })
+      const receiver = (message: ConsumeMessage | null) => {
+        if (message === null) ended = "the dead letters were deleted while they were read"
+        else {
+          const { content, fields, properties } = message
+          book.delivered(fields.deliveryTag)
+          arrived.push({
+            read: readMessage(queue, properties, content, nextId, realClock.currentTimeMillisUnsafe()),
+            content,
+            tag: fields.deliveryTag
+          })
+        }
+        tell()
+      }
+      // 0: without a limit. What is read is held until the channel closes.
+      yield* asked(() => channel.prefetch(0), limit)
+      const { consumerTag } = yield* asked(
+        () => channel.consume(deadName(namespace, queue), receiver, { exclusive: true }),
+        limit
+      )
+      return {
+        next: Effect.callback<void, AmqpFault>((resume) => {
+          tell = () => {
+            if (arrived.length === 0 && seen < total && ended === undefined) return
+            tell = noOne
+            resume(ended === undefined ? Effect.void : Effect.fail(new AmqpFault("unknown", ended)))
+          }
+          tell()
+          return Effect.sync(() => (tell = noOne))
+        }).pipe(
+          // Fewer than were counted: somebody else took some meanwhile.
+          Effect.timeoutOrElse({ duration: limit, orElse: () => Effect.sync(() => void (seen = total)) }),
+          Effect.map(() => {
+            const letters = arrived.splice(0, Math.min(ahead, total - seen))
+            seen += letters.length
+            return letters
+          })
+        ),
+        ack: (letters) => book.ack(letters.map(({ tag }) => tag)),
+        end: asked(() => channel.cancel(consumerTag), limit).pipe(
+          Effect.andThen(asked(() => channel.get(deadName(namespace, queue)), limit)),
+          Effect.asVoid
+        )
+      }
+    })
+
+  /** The broker puts letters back in its own time: who counts next must find them. */
+  const putBack = (queue: string, channel: Channel, expected: number): Effect.Effect<void> =>
+    Effect.andThen(
+      asked(() => channel.close(), limit),
+      Effect.repeat(count(queue), { until: (found) => found >= expected, schedule: Schedule.spaced(5), times: 200 })
+    ).pipe(Effect.ignore, Effect.provideService(Clock.Clock, realClock))
+
+  /**
+   * One at a time, over all processes: who reads has declared a queue that belongs to his connection alone, and the broker refuses it to
+   * others. It goes with the connection. A user who may not declare it relies on the exclusive consumer alone, and may count too few letters
+   * while another process holds some.
+   */
+  const locked = <A>(queue: string, use: Effect.Effect<A, AmqpFault>): Effect.Effect<A, AmqpFault> => {
+    const lock = readerName(namespace, queue)
+    const take = call((channel) => channel.assertQueue(lock, readerOptions)).pipe(
+      Effect.as(true),
+      Effect.catchIf(
+        (fault) => fault.code === accessRefused,
+        () => Effect.succeed(false)
+      )
+    )
+    return reading.withPermits(1)(
+      Effect.acquireUseRelease(
+        take,
+        () => use,
+        (isTaken) => (isTaken ? Effect.ignore(call((channel) => channel.deleteQueue(lock))) : Effect.void)
+      )
+    )
+  }
+
+  /** Nobody else holds letters while they are counted and read. */
+  const readLetters = <A>(queue: string, use: (letters: Reading) => Effect.Effect<A, AmqpFault>) =>
+    Effect.flatMap(count(queue), (total) => {
+      if (total === 0) return use(nothing)
+      let taken = 0
+      return Effect.acquireUseRelease(
+        consuming.channel,
+        (channel) =>
+          Effect.flatMap(receive(queue, channel, total), (found) =>
+            Effect.tap(
+              use({
+                ...found,
+                ack: (letters) => {
+                  taken += letters.length
+                  found.ack(letters)
+                }
+              }),
+              () => (taken === 0 ? Effect.void : found.end)
+            )
+          ),
+        (channel) => putBack(queue, channel, total - taken)
+      )
+    })
+
+  const isBusy = (fault: AmqpFault): boolean =>
+    fault.code === resourceLocked || (fault.code === accessRefused && fault.detail.includes("exclusive"))
+
+  const withLetters = <A>(queue: string, use: (letters: Reading) => Effect.Effect<A, AmqpFault>) =>
+    locked(queue, readLetters(queue, use)).pipe(
+      Effect.retry({
+        while: isBusy,
+        schedule: Schedule.jittered(Schedule.spaced(pause)),
+        times: Math.ceil(limit / pause)
+      }),
+      Effect.mapError((fault) =>
+        isBusy(fault)
+          ? new AmqpFault("unsent", `another process read the dead letters for longer than ${limit} ms`)
+          : fault
+      ),
+      Effect.provideService(Clock.Clock, realClock)
+    )
+
+  /** Visits the letters that are wanted; stops when each of them was found. */
+  const eachWanted = (
+    queue: string,
+    ids: ReadonlyArray<string> | "all",
+    visit: (found: Reading, letters: ReadonlyArray<Letter>) => Effect.Effect<void, AmqpFault>
+  ): Effect.Effect<number, AmqpFault> =>
+    withLetters(queue, (found) =>
+      Effect.gen(function* () {
+        const wanted = ids === "all" ? undefined : new Set(ids)
+        let visited = 0
+        yield* eachLetter(found, (letters) =>
+          Effect.gen(function* () {
+            const some = letters.filter(({ read }) => wanted === undefined || wanted.delete(read.message.id))
+            for (let i = 0; i < some.length; i += moved) yield* visit(found, some.slice(i, i + moved))
+            visited += some.length
+            return wanted !== undefined && wanted.size === 0 ? true : undefined
+          })
+        )
+        return visited
+      })
+    )
+
+  const back = (letters: ReadonlyArray<Letter>) =>
+    sender.sendAll(
+      letters.map(({ content, read: { message, past } }) => ({
+        queue: message.queue,
+        to: "queue" as const,
+        delay: 0,
+        content,
+        properties: propertiesOf(
+          { ...message, notBefore: undefined, expiresAt: undefined },
+          { ...noPast, deliveries: past.deliveries }
+        )
+      }))
+    )
+
+  return {
+    list: Effect.fnUntraced(function* (queue, { cursor, limit: most }) {
+      const from = cursor === undefined ? undefined : readCursor(queue, cursor)
+      if (from instanceof QueueError) return yield* from
+      return yield* withLetters(queue, (found) =>
+        Effect.gen(function* () {
+          const page = new Page(from, most)
+          yield* eachLetter(found, (letters) =>
+            Effect.sync(() => (letters.some((letter) => page.isFull(deadMessageOf(letter))) ? true : undefined))
+          )
+          return { letters: page.letters, cursor: page.cursor }
+        })
+      ).pipe(Effect.mapError(queueError("dead letters")))
+    }),
+    get: (queue, id) =>
+      withLetters(queue, (found) =>
+        eachLetter(found, (letters) => {
+          const letter = letters.find(({ read }) => read.message.id === id)
+          return Effect.succeed(letter === undefined ? undefined : deadMessageOf(letter))
+        })
+      ).pipe(Effect.mapError(queueError("dead letters"))),
+    // A copy is confirmed before the letter goes: a crash between the two leaves both, and loses none.
+    requeue: (queue, ids) =>
+      Effect.andThen(
+        declarations.queue(queue),
+        eachWanted(queue, ids, (found, letters) =>
+          Effect.andThen(
+            back(letters),
+            Effect.sync(() => found.ack(letters))
+          )
+        )
+      ).pipe(Effect.mapError(queueError("requeue"))),
+    purge: (queue, ids) =>
+      (ids === "all"
+        ? Effect.map(
+            call((channel) => channel.purgeQueue(deadName(namespace, queue))),
+            ({ messageCount }) => messageCount
+          ).pipe(
+            Effect.catchIf(
+              (fault) => fault.code === notFound,
+              () => Effect.succeed(0)
+            )
+          )
+        : eachWanted(queue, ids, (found, letters) => Effect.sync(() => found.ack(letters)))
+      ).pipe(Effect.mapError(queueError("purge"))),
+    count: (queue) => Effect.mapError(count(queue), queueError("dead letters"))
+  }
+}

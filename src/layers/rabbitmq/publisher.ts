@@ -1,0 +1,274 @@
+/**
+ * Publishing with confirms, through a bounded window on one channel. `mandatory` messages that no queue takes come back before their
+ * confirm, which then says nothing; so each message has a fate of its own, and a batch has as many fates as messages.
+ */
+import type { ConfirmChannel, Message, Options } from "amqplib"
+import * as Clock from "effect/Clock"
+import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
+import type * as Scope from "effect/Scope"
+import { inTurn } from "./connection.ts"
+import { accessRefused, AmqpFault, faultOf } from "./faults.ts"
+import type { Link } from "./link.ts"
+import type { Target } from "./target.ts"
+
+export interface Outgoing {
+  readonly exchange: string
+  readonly routingKey: string
+  readonly content: Buffer
+  readonly properties: Options.Publish
+}
+
+/**
+ * - `accepted`: confirmed. A quorum queue has it on a majority of its nodes, a classic one on its disk.
+ * - `returned`: no queue takes it.
+ * - `refused`: the queue did not take it, as when it is full or has no majority.
+ * - `unknown`: sent, and not confirmed in time, or not before the channel ended.
+ * - `unsent`: it never left.
+ */
+export type Fate = "accepted" | "returned" | "refused" | "unknown" | "unsent"
+
+export interface Publisher {
+  /** The fates in the order of the batch. Fails when nothing was sent. */
+  readonly send: (batch: ReadonlyArray<Outgoing>) => Effect.Effect<Fates, AmqpFault>
+}
+
+export interface Fates {
+  readonly fates: ReadonlyArray<Fate>
+  /** Why some are `unknown` or `unsent`. */
+  readonly detail: string
+}
+
+/** A batch on its way. */
+class Shipment {
+  readonly jobs: ReadonlyArray<Job>
+  /** By the real clock. */
+  readonly deadline: number
+  readonly #end: (shipment: Shipment, late: boolean) => void
+  #left: number
+  constructor(batch: ReadonlyArray<Outgoing>, deadline: number, end: (shipment: Shipment, late: boolean) => void) {
+    this.jobs = batch.map((outgoing) => ({ outgoing, shipment: this, sent: false, returned: false, fate: undefined }))
+    this.deadline = deadline
+    this.#end = end
+    this.#left = batch.length
+  }
+  settle(job: Job, fate: Fate): void {
+    if (job.fate !== undefined) return
+    job.fate = fate
+    if (--this.#left === 0) this.#end(this, false)
+  }
+  /** What has not left by now must not leave later. */
+  abandon(): void {
+    for (const job of this.jobs) job.fate ??= job.sent ? "unknown" : "unsent"
+  }
+  expire(): void {
+    this.abandon()
+    this.#end(this, true)
+  }
+}
+
+interface Job {
+  readonly outgoing: Outgoing
+  readonly shipment: Shipment
+  sent: boolean
+  returned: boolean
+  /** Set once. */
+  fate: Fate | undefined
+}
+
+/** Milliseconds by which a limit may be passed. */
+const sweepEvery = 100
+
+/** Names a message among those in flight: an id may be on its way to two places. */
+const nameOf = (routingKey: string, messageId: unknown): string => `${routingKey}\n${String(messageId)}`
+
+/** One confirm channel, and what goes through it. */
+class Pipe {
+  readonly #channel: ConfirmChannel
+  readonly #link: Link
+  readonly #window: number
+  readonly #waiting: Array<Job> = []
+  #next = 0
+  #inFlight = 0
+  readonly #byName = new Map<string, Array<Job>>()
+  #hasConfirmed = false
+  ended: string | undefined
+  /** What the broker refused, and closed the channel for. */
+  refusal: AmqpFault | undefined
+
+  constructor(channel: ConfirmChannel, link: Link, window: number) {
+    this.#channel = channel
+    this.#link = link
+    this.#window = window
+    // Before those in flight are told.
+    channel.on("error", (error) => {
+      this.refusal = faultOf(error)
+      this.ended = this.refusal.detail
+    })
+    channel.on("return", (message) => this.#returned(message))
+    channel.on("close", () => {
+      this.ended ??= "the channel was closed"
+      // Those in flight were told by their own callbacks.
+      for (const job of this.#waiting.splice(this.#next)) job.shipment.settle(job, "unsent")
+    })
+  }
+
+  add(jobs: ReadonlyArray<Job>): void {
+    for (const job of jobs) this.#waiting.push(job)
+    this.pump()
+  }
+
+  pump(): void {
+    if (this.#next < this.#waiting.length) this.#link.current()?.gather()
+    while (this.#next < this.#waiting.length && this.#inFlight < this.#window) {
+      if (this.ended !== undefined || this.#link.current()?.blocked !== undefined) return
+      const job = this.#waiting[this.#next++]!
+      if (this.#next > 1_000) this.#waiting.splice(0, this.#next).length = this.#next = 0
+      if (job.fate === undefined) this.#publish(job)
+    }
+  }
+
+  #publish(job: Job): void {
+    const { content, exchange, properties, routingKey } = job.outgoing
+    const name = nameOf(routingKey, properties.messageId)
+    const same = this.#byName.get(name)
+    if (same === undefined) this.#byName.set(name, [job])
+    else same.push(job)
+    this.#inFlight++
+    job.sent = true
+    try {
+      this.#channel.publish(exchange, routingKey, content, properties, (error: unknown) => {
+        this.#inFlight--
+        this.#forget(name, job)
+        const isConfirm = error === null || error === undefined
+        this.#hasConfirmed ||= isConfirm
+        job.shipment.settle(
+          job,
+          isConfirm
+            ? job.returned
+              ? "returned"
+              : "accepted"
+            : this.ended === undefined && (error as Error).message === "message nacked"
+              ? "refused"
+              : this.#isDenied(exchange)
+                ? "unsent"
+                : "unknown"
+        )
+        this.pump()
+      })
+    } catch {
+      // The channel is closing, or a value does not fit the protocol; then nothing was written.
+      this.#inFlight--
+      this.#forget(name, job)
+      job.shipment.settle(job, "unsent")
+    }
+  }
+
+  /** The right to an exchange is asked for with the first message to it: without a confirm so far, none has passed. */
+  #isDenied(exchange: string): boolean {
+    const name = exchange === "" ? "amq.default" : exchange
+    return (
+      !this.#hasConfirmed && this.refusal?.code === accessRefused && this.refusal.detail.includes(`exchange '${name}'`)
+    )
+  }
+
+  #forget(name: string, job: Job): void {
+    const same = this.#byName.get(name)
+    if (same === undefined) return
+    if (same.length === 1) this.#byName.delete(name)
+    else same.splice(same.indexOf(job), 1)
+  }
+
+  /** Comes before the confirm of the same message; of several with one name in the order they were sent. */
+  #returned({ fields, properties }: Message): void {
+    const same = this.#byName.get(nameOf(fields.routingKey, properties.messageId))
+    const job = same?.find((one) => !one.returned)
+    if (job !== undefined) job.returned = true
+  }
+}
+
+export const makePublisher = (
+  link: Link,
+  target: Target,
+  window: number
+): Effect.Effect<Publisher, never, Scope.Scope> =>
+  Effect.gen(function* () {
+    const realClock = Clock.Clock.defaultValue()
+    const opening = inTurn(link)
+    let pipe: Pipe | undefined
+
+    const open: Effect.Effect<Pipe, AmqpFault> = opening(
+      Effect.suspend(() =>
+        pipe !== undefined && pipe.ended === undefined
+          ? Effect.succeed(pipe)
+          : Effect.map(link.confirmChannel, (channel) => (pipe = new Pipe(channel, link, window)))
+      )
+    )
+    const standing: Effect.Effect<Pipe, AmqpFault> = Effect.suspend(() =>
+      pipe !== undefined && pipe.ended === undefined ? Effect.succeed(pipe) : open
+    )
+
+    // What waited while the broker blocked publishers goes on by itself.
+    const watch = Effect.gen(function* () {
+      while (true) {
+        const version = link.changed.version
+        pipe?.pump()
+        yield* link.changed.after(version)
+      }
+    })
+    yield* Effect.forkScoped(watch)
+
+    // One look at all of them is cheaper than a timer for each.
+    const shipments = new Set<Shipment>()
+    const busy = Latch.makeUnsafe(false)
+    const sweep = Effect.gen(function* () {
+      while (true) {
+        if (shipments.size === 0) {
+          busy.closeUnsafe()
+          yield* busy.await
+        }
+        yield* Effect.sleep(sweepEvery)
+        const now = realClock.currentTimeMillisUnsafe()
+        for (const shipment of shipments) if (shipment.deadline <= now) shipment.expire()
+      }
+    })
+    yield* Effect.forkScoped(Effect.provideService(sweep, Clock.Clock, realClock))
+
+    const through = (on: Pipe, batch: ReadonlyArray<Outgoing>): Effect.Effect<Fates, AmqpFault> =>
+      Effect.callback((resume) => {
+        const limit = link.current()?.blocked === undefined ? target.commandTimeout : target.blockedTimeout
+        const shipment = new Shipment(batch, realClock.currentTimeMillisUnsafe() + limit, (ended, late) => {
+          shipments.delete(ended)
+          const fates = ended.jobs.map(({ fate }) => fate ?? "unknown")
+          if (fates.every((fate) => fate === "accepted")) return resume(Effect.succeed({ fates, detail: "" }))
+          const blocked = link.current()?.blocked
+          const detail =
+            blocked !== undefined
+              ? `the broker blocks publishers (${blocked})`
+              : late
+                ? `the broker confirmed nothing within ${limit} ms`
+                : (on.ended ?? "the connection broke")
+          resume(
+            fates.every((fate) => fate === "unsent")
+              ? Effect.fail(on.refusal?.code === accessRefused ? on.refusal : new AmqpFault("unsent", detail))
+              : Effect.succeed({ fates, detail })
+          )
+        })
+        shipments.add(shipment)
+        busy.openUnsafe()
+        on.add(shipment.jobs)
+        return Effect.sync(() => {
+          shipments.delete(shipment)
+          shipment.abandon()
+        })
+      })
+
+    return {
+      send: (batch) =>
+        batch.length === 0
+          ? Effect.succeed({ fates: [], detail: "" })
+          : pipe !== undefined && pipe.ended === undefined
+            ? through(pipe, batch)
+            : Effect.flatMap(standing, (found) => through(found, batch))
+    }
+  })

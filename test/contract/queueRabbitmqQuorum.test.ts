@@ -1,0 +1,3 @@
+import { queueRabbitmqSuites } from "./queueRabbitmq.ts"
+
+queueRabbitmqSuites("quorum")

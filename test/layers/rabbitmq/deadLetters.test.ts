@@ -1,0 +1,75 @@
+import { assert, describe, it } from "@effect/vitest"
+import { Effect } from "effect"
+import * as RabbitMq from "../../../src/layers/rabbitmq/index.ts"
+import { publication } from "../../../src/testing/queueKit.ts"
+import { serverUrl } from "../../servers/index.ts"
+import { freshNamespace } from "./support.ts"
+
+const letters = 300
+const ids = Array.from({ length: letters }, (_, i) => `m${String(i).padStart(3, "0")}`)
+
+/** As many drivers as asked for, each with connections of its own, and a queue all of whose messages are dead. */
+const withLetters = (readers: number, queueType: "quorum" | "classic") =>
+  Effect.gen(function* () {
+    const url = yield* serverUrl("rabbitmq")
+    const namespace = freshNamespace()
+    const drivers = yield* Effect.replicateEffect(
+      Effect.flatMap(RabbitMq.makeConnection({ url, namespace }), (connection) =>
+        RabbitMq.makeQueueDriver(connection, { queueType })
+      ),
+      readers
+    )
+    const [first] = drivers as [(typeof drivers)[number]]
+    yield* first.publish(ids.map((id) => publication("jobs", id)))
+    const consumer = yield* first.consumer("jobs", { lease: 60_000, prefetch: letters })
+    for (let dead = 0; dead < letters;) {
+      const claimed = yield* consumer.claim({ max: letters, start: letters })
+      if (claimed.length === 0) yield* consumer.ready
+      const outcome = { _tag: "deadLetter", reason: "r", error: undefined } as const
+      yield* consumer.settle(
+        claimed.map(({ message, token }) => ({ id: message.id, token, outcome })),
+        { max: 0, start: 0 }
+      )
+      dead += claimed.length
+    }
+    return drivers
+  })
+
+describe.each(["quorum", "classic"] as const)("dead letters read by several processes, on a %s queue", (queueType) => {
+  it.live("are all seen by each, in order, and none is lost or moved by looking", () =>
+    Effect.gen(function* () {
+      const drivers = yield* withLetters(4, queueType)
+      const [first] = drivers as [(typeof drivers)[number]]
+      const seen = yield* Effect.forEach(
+        [...drivers, ...drivers, ...drivers],
+        ({ deadLetters }) => deadLetters.list("jobs", { cursor: undefined, limit: letters }),
+        { concurrency: "unbounded" }
+      )
+      for (const page of seen)
+        assert.deepStrictEqual(
+          page.letters.map(({ message }) => message.id),
+          ids
+        )
+      assert.strictEqual(yield* first.deadLetters.count("jobs"), letters)
+      assert.strictEqual((yield* first.deadLetters.get("jobs", ids.at(-1)!))?.message.id, ids.at(-1))
+    })
+  )
+
+  it.live("are taken once, whoever purges and requeues at the same time", () =>
+    Effect.gen(function* () {
+      const drivers = yield* withLetters(4, queueType)
+      const [first] = drivers as [(typeof drivers)[number]]
+      const counts = yield* Effect.forEach(
+        drivers,
+        ({ deadLetters }, i) =>
+          i % 2 === 0 ? deadLetters.requeue("jobs", ids.slice(0, 200)) : deadLetters.purge("jobs", ids.slice(100, 300)),
+        { concurrency: "unbounded" }
+      )
+      assert.strictEqual(
+        counts.reduce((sum, n) => sum + n, 0),
+        letters
+      )
+      assert.strictEqual(yield* first.deadLetters.count("jobs"), 0)
+    })
+  )
+})
