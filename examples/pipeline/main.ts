@@ -21,6 +21,7 @@ import * as Stream from "effect/Stream"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 import { backend, placeOf } from "./backend.ts"
+import { awaitCounted } from "./commit.ts"
 import { Files } from "./model.ts"
 import { type Options, parseOptions, Unusable, usage } from "./options.ts"
 import { Progress } from "./progress.ts"
@@ -79,7 +80,7 @@ const run = Effect.fn("pipeline")(function* (options: Options, folder: Folder) {
         scan.trigger.pipe(
           Effect.repeat({ schedule: Schedule.spaced("100 millis"), while: ({ complete }) => !complete })
         ),
-        Files.awaitIdle
+        awaitCounted(folder.root)
       )
     : Effect.never
   const layers = Layer.mergeAll(

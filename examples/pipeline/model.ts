@@ -1,6 +1,6 @@
 /**
  * What the pipeline keeps and sends: typed collections, one queue, and the totals. All of it is plain values; which store they
- * live in is decided in `main.ts`.
+ * live in is decided in `backend.ts`.
  */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
@@ -41,12 +41,7 @@ export type FoundFile = typeof FoundFile.Type
 export const Files = Queue.define("pipeline-files", {
   payload: FoundFile,
   // An unreadable file is tried four times in one and a half seconds, then it is a dead letter.
-  retry: { times: 3, schedule: Schedule.exponential("200 millis") },
-  // One version found twice by one scan is one message. The scan is part of the key: a file that was changed and changed back
-  // is to be counted again, although its version is known to the queue.
-  dedupe: ({ path, root, scan, version }) => ({
-    key: `${root}\n${path}\n${version.mtime} ${version.size}\n${scan}`
-  })
+  retry: { times: 3, schedule: Schedule.exponential("200 millis") }
 })
 
 /** Root folder and path below it, so that several folders can share one store. */

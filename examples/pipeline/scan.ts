@@ -9,7 +9,8 @@ import * as Stream from "effect/Stream"
 // Installed, a program writes: import { Cron, Kv } from "effect-seams"
 import * as Cron from "../../src/Cron.ts"
 import * as Kv from "../../src/Kv.ts"
-import { count, Cursors, Files, Results, sameVersion, Seen, type Version } from "./model.ts"
+import { commitFound } from "./commit.ts"
+import { count, Cursors, Results, sameVersion, Seen, type Version } from "./model.ts"
 import { Progress } from "./progress.ts"
 import { type Folder, walk, type WalkedFile } from "./walk.ts"
 
@@ -123,12 +124,14 @@ const publish = Effect.fn("publishChanged")(function* (
   after: string,
   cursor: Cursor
 ) {
-  cursor.expected = yield* Kv.atomic([
-    Kv.check(Cursors.at(root), cursor.expected),
-    Cursors.set(root, { scan: number, after }),
-    ...files.map(({ path, version }) => Seen.set([root, path], version)),
-    Files.enqueueAll(files.map(({ path, version }) => ({ root, path, version, scan: number })))
-  ])
+  cursor.expected = yield* commitFound(
+    [
+      Kv.check(Cursors.at(root), cursor.expected),
+      Cursors.set(root, { scan: number, after }),
+      ...files.map(({ path, version }) => Seen.set([root, path], version))
+    ],
+    files.map(({ path, version }) => ({ root, path, version, scan: number }))
+  )
   cursor.after = after
   const progress = yield* Progress
   progress.found += files.length

@@ -13,6 +13,9 @@ import { Screen } from "./screen.ts"
 
 const number = (n: number | bigint) => n.toLocaleString("en")
 
+/** What is still to be counted. What a queue does not know is not in it. */
+const leftOf = ({ claimed = 0, delayed = 0, ready }: Queue.Stats) => ready + claimed + delayed
+
 const seconds = (millis: number) => {
   const whole = Math.floor(millis / 1000)
   return whole < 60 ? `${(millis / 1000).toFixed(1)} s` : `${Math.floor(whole / 60)} min ${whole % 60} s`
@@ -35,17 +38,17 @@ export const liveView = (title: string) =>
         const first = recent[0]!
         return now > first.at ? ((progress.counted - first.counted) * 1000) / (now - first.at) : 0
       }
-      const columns = (stats: Queue.Stats, now: number) => [
-        `queued ${number(stats.ready)}`,
-        `running ${number(stats.claimed)}`,
+      const columns = ({ claimed, dead, delayed = 0, ready }: Queue.Stats, now: number) => [
+        `queued ${number(ready)}`,
+        ...(claimed === undefined ? [] : [`running ${number(claimed)}`]),
         `done ${number(progress.counted)}`,
-        ...(stats.delayed > 0 ? [`retrying ${number(stats.delayed)}`] : []),
-        `failed ${number(stats.dead)}`,
+        ...(delayed > 0 ? [`retrying ${number(delayed)}`] : []),
+        `failed ${number(dead)}`,
         `rate ${number(Math.round(rate(now)))}/s`,
         `elapsed ${seconds(now - began)}`
       ]
       const bar = (stats: Queue.Stats) => {
-        const left = stats.ready + stats.claimed + stats.delayed
+        const left = leftOf(stats)
         const part = left === 0 ? 1 : progress.counted / (progress.counted + left)
         return `[${"#".repeat(Math.floor(part * 40)).padEnd(40, ".")}]`
       }
@@ -93,7 +96,7 @@ export const report = Effect.fn("report")(function* (root: string, data: string)
   }
   yield* print("")
   yield* print(`  ${number(progress.counted)} counted and ${number(progress.removed)} removed by this run.`)
-  const left = stats.ready + stats.claimed + stats.delayed
+  const left = leftOf(stats)
   if (left > 0) yield* print(`  ${number(left)} still queued; they are counted when the pipeline runs again.`)
 
   const letters = Files.deadLetters
