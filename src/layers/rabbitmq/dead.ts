@@ -71,6 +71,10 @@ const eachLetter = <A>(
     }
   })
 
+/** Somebody else reads. */
+const isBusy = (fault: AmqpFault): boolean =>
+  fault.code === resourceLocked || (fault.code === accessRefused && fault.detail.includes("exclusive"))
+
 export const makeDeadLetters = (
   connection: ConnectionService,
   declarations: Declarations,
@@ -203,9 +207,6 @@ export const makeDeadLetters = (
         (channel) => putBack(queue, channel, total - taken)
       )
     })
-
-  const isBusy = (fault: AmqpFault): boolean =>
-    fault.code === resourceLocked || (fault.code === accessRefused && fault.detail.includes("exclusive"))
 
   const withLetters = <A>(queue: string, use: (letters: Reading) => Effect.Effect<A, AmqpFault>) =>
     locked(queue, readLetters(queue, use)).pipe(
