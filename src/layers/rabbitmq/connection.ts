@@ -7,7 +7,7 @@ import * as Layer from "effect/Layer"
 import * as Semaphore from "effect/Semaphore"
 import type * as Scope from "effect/Scope"
 import { RabbitMqError } from "./errors.ts"
-import { AmqpFault, faultOf } from "./faults.ts"
+import { AmqpFault, faultOf, notFound } from "./faults.ts"
 import { type Link, makeLink, type ServerFacts } from "./link.ts"
 import type { ConnectionOptions } from "./options.ts"
 import { type Target, targetOf } from "./target.ts"
@@ -89,6 +89,18 @@ export const inTurn = (link: Link): (<A>(effect: Effect.Effect<A, AmqpFault>) =>
     return Effect.andThen(link.session, turn)
   }
 }
+
+/** How many messages of a queue are held by nobody; none in one that is not there. */
+export const depthOf = ({ call }: ConnectionService, queue: string): Effect.Effect<number, AmqpFault> =>
+  Effect.map(
+    call((channel) => channel.checkQueue(queue)),
+    ({ messageCount }) => messageCount
+  ).pipe(
+    Effect.catchIf(
+      (fault) => fault.code === notFound,
+      () => Effect.succeed(0)
+    )
+  )
 
 /** Ends a channel without waiting for anybody. */
 export const drop = (channel: Channel): void => {

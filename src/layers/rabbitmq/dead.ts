@@ -11,7 +11,7 @@ import * as Schedule from "effect/Schedule"
 import type { DeadLetters, DeadMessage } from "../../queue/driver.ts"
 import { QueueError } from "../../queue/QueueError.ts"
 import { AckBook } from "./ackBook.ts"
-import { asked, type ConnectionService } from "./connection.ts"
+import { asked, type ConnectionService, depthOf } from "./connection.ts"
 import type { Declarations } from "./declarations.ts"
 import { queueError } from "./error.ts"
 import { accessRefused, AmqpFault, notFound, resourceLocked } from "./faults.ts"
@@ -22,6 +22,8 @@ import { deadName, readerName, readerOptions } from "./topology.ts"
 
 /** How many letters are asked for ahead of their reader. */
 const ahead = 500
+/** A quorum queue gives one subscription no more. */
+const mostOfOne = 2_000
 /** Milliseconds between two tries to become the one reader. */
 const pause = 20
 /** How many are moved at a time. */
@@ -71,6 +73,13 @@ const eachLetter = <A>(
     }
   })
 
+const tooMany = (lock: string) =>
+  new AmqpFault(
+    "refused",
+    `a user who may not declare ${lock} can read ${mostOfOne} dead letters at most`,
+    accessRefused
+  )
+
 /** Somebody else reads. */
 const isBusy = (fault: AmqpFault): boolean =>
   fault.code === resourceLocked || (fault.code === accessRefused && fault.detail.includes("exclusive"))
@@ -84,19 +93,15 @@ export const makeDeadLetters = (
   const { call, consuming, namespace, reading, realClock, target } = connection
   const limit = target.commandTimeout
 
-  const count = (queue: string): Effect.Effect<number, AmqpFault> =>
-    Effect.map(
-      call((channel) => channel.checkQueue(deadName(namespace, queue))),
-      ({ messageCount }) => messageCount
-    ).pipe(
-      Effect.catchIf(
-        (fault) => fault.code === notFound,
-        () => Effect.succeed(0)
-      )
-    )
+  const count = (queue: string) => depthOf(connection, deadName(namespace, queue))
 
   /** Receives from the channel until `total` letters have come. */
-  const receive = (queue: string, channel: Channel, total: number): Effect.Effect<Reading, AmqpFault> =>
+  const receive = (
+    queue: string,
+    channel: Channel,
+    total: number,
+    isLocked: boolean
+  ): Effect.Effect<Reading, AmqpFault> =>
     Effect.gen(function* () {
       const arrived: Array<Letter> = []
       let seen = 0
@@ -122,32 +127,46 @@ export const makeDeadLetters = (
         }
         tell()
       }
-      // 0: without a limit. What is read is held until the channel closes.
-      yield* asked(() => channel.prefetch(0), limit)
-      const { consumerTag } = yield* asked(
-        () => channel.consume(deadName(namespace, queue), receiver, { exclusive: true }),
-        limit
-      )
+      const tags: Array<string> = []
+      let asking = 0
+      /** What is read is held until the channel closes, so what comes next comes to another subscription. */
+      const more = Effect.suspend(() => {
+        if (arrived.length > 0 || seen < asking || seen >= total) return Effect.void
+        // Beside an exclusive subscription there is no other.
+        if (!isLocked && tags.length > 0) return Effect.fail(tooMany(readerName(namespace, queue)))
+        const some = Math.min(isLocked ? ahead : mostOfOne, total - seen)
+        asking += some
+        return asked(
+          () =>
+            channel
+              .prefetch(some)
+              .then(() => channel.consume(deadName(namespace, queue), receiver, { exclusive: !isLocked }))
+              .then(({ consumerTag }) => void tags.push(consumerTag)),
+          limit
+        )
+      })
+      const arrival = Effect.callback<void, AmqpFault>((resume) => {
+        tell = () => {
+          if (arrived.length === 0 && seen < total && ended === undefined) return
+          tell = noOne
+          resume(ended === undefined ? Effect.void : Effect.fail(new AmqpFault("unknown", ended)))
+        }
+        tell()
+        return Effect.sync(() => (tell = noOne))
+      })
+      yield* more
       return {
-        next: Effect.callback<void, AmqpFault>((resume) => {
-          tell = () => {
-            if (arrived.length === 0 && seen < total && ended === undefined) return
-            tell = noOne
-            resume(ended === undefined ? Effect.void : Effect.fail(new AmqpFault("unknown", ended)))
-          }
-          tell()
-          return Effect.sync(() => (tell = noOne))
-        }).pipe(
+        next: Effect.andThen(more, arrival).pipe(
           // Fewer than were counted: somebody else took some meanwhile.
           Effect.timeoutOrElse({ duration: limit, orElse: () => Effect.sync(() => void (seen = total)) }),
           Effect.map(() => {
-            const letters = arrived.splice(0, Math.min(ahead, total - seen))
+            const letters = arrived.splice(0)
             seen += letters.length
             return letters
           })
         ),
         ack: (letters) => book.ack(letters.map(({ tag }) => tag)),
-        end: asked(() => channel.cancel(consumerTag), limit).pipe(
+        end: asked(() => Promise.all(tags.map((tag) => channel.cancel(tag))), limit).pipe(
           Effect.andThen(asked(() => channel.get(deadName(namespace, queue)), limit)),
           Effect.asVoid
         )
@@ -166,7 +185,10 @@ export const makeDeadLetters = (
    * others. It goes with the connection. A user who may not declare it relies on the exclusive consumer alone, and may count too few letters
    * while another process holds some.
    */
-  const locked = <A>(queue: string, use: Effect.Effect<A, AmqpFault>): Effect.Effect<A, AmqpFault> => {
+  const locked = <A>(
+    queue: string,
+    use: (isLocked: boolean) => Effect.Effect<A, AmqpFault>
+  ): Effect.Effect<A, AmqpFault> => {
     const lock = readerName(namespace, queue)
     const take = call((channel) => channel.assertQueue(lock, readerOptions)).pipe(
       Effect.as(true),
@@ -176,24 +198,22 @@ export const makeDeadLetters = (
       )
     )
     return reading.withPermits(1)(
-      Effect.acquireUseRelease(
-        take,
-        () => use,
-        (isTaken) => (isTaken ? Effect.ignore(call((channel) => channel.deleteQueue(lock))) : Effect.void)
+      Effect.acquireUseRelease(take, use, (isTaken) =>
+        isTaken ? Effect.ignore(call((channel) => channel.deleteQueue(lock))) : Effect.void
       )
     )
   }
 
   /** Nobody else holds letters while they are counted and read. */
-  const readLetters = <A>(queue: string, use: (letters: Reading) => Effect.Effect<A, AmqpFault>) =>
+  const readLetters = <A>(queue: string, isLocked: boolean, use: (letters: Reading) => Effect.Effect<A, AmqpFault>) =>
     Effect.flatMap(count(queue), (total) => {
       if (total === 0) return use(nothing)
       let taken = 0
       return Effect.acquireUseRelease(
         consuming.channel,
         (channel) =>
-          Effect.flatMap(receive(queue, channel, total), (found) =>
-            Effect.tap(
+          Effect.flatMap(receive(queue, channel, total, isLocked), (found) =>
+            Effect.ensuring(
               use({
                 ...found,
                 ack: (letters) => {
@@ -201,15 +221,16 @@ export const makeDeadLetters = (
                   found.ack(letters)
                 }
               }),
-              () => (taken === 0 ? Effect.void : found.end)
+              Effect.suspend(() => (taken === 0 ? Effect.void : Effect.ignore(found.end)))
             )
           ),
         (channel) => putBack(queue, channel, total - taken)
       )
     })
 
-  const withLetters = <A>(queue: string, use: (letters: Reading) => Effect.Effect<A, AmqpFault>) =>
-    locked(queue, readLetters(queue, use)).pipe(
+  /** Waits for its turn. */
+  const alone = <A>(queue: string, use: (isLocked: boolean) => Effect.Effect<A, AmqpFault>) =>
+    locked(queue, use).pipe(
       Effect.retry({
         while: isBusy,
         schedule: Schedule.jittered(Schedule.spaced(pause)),
@@ -222,6 +243,8 @@ export const makeDeadLetters = (
       ),
       Effect.provideService(Clock.Clock, realClock)
     )
+  const withLetters = <A>(queue: string, use: (letters: Reading) => Effect.Effect<A, AmqpFault>) =>
+    alone(queue, (isLocked) => readLetters(queue, isLocked, use))
 
   /** Visits the letters that are wanted; stops when each of them was found. */
   const eachWanted = (
@@ -293,8 +316,9 @@ export const makeDeadLetters = (
       ).pipe(Effect.mapError(queueError("requeue"))),
     purge: (queue, ids) =>
       (ids === "all"
-        ? Effect.map(
-            call((channel) => channel.purgeQueue(deadName(namespace, queue))),
+        ? // In turn, too: what somebody reads would stay.
+          Effect.map(
+            alone(queue, () => call((channel) => channel.purgeQueue(deadName(namespace, queue)))),
             ({ messageCount }) => messageCount
           ).pipe(
             Effect.catchIf(

@@ -1,16 +1,16 @@
 import * as Effect from "effect/Effect"
 import type * as Scope from "effect/Scope"
 import { makeCommitIds } from "../../internal/ids.ts"
-import { Signal } from "../../internal/signal.ts"
 import type { Consumer, Driver, Publication, Published } from "../../queue/driver.ts"
-import { PartiallyEnqueued, QueueError, TooLarge, Unsupported } from "../../queue/QueueError.ts"
-import { backend, capabilitiesOf } from "./capabilities.ts"
-import type { ConnectionService } from "./connection.ts"
+import { PartiallyEnqueued, QueueError, TooLarge } from "../../queue/QueueError.ts"
+import { refusedVerb } from "../../queue/refusals.ts"
+import { capabilitiesOf } from "./capabilities.ts"
+import { type ConnectionService, depthOf } from "./connection.ts"
 import { makeConsumer } from "./consumer.ts"
 import { makeDeadLetters } from "./dead.ts"
 import { makeDeclarations } from "./declarations.ts"
 import { enqueueUnknown, queueError } from "./error.ts"
-import { AmqpFault, notFound } from "./faults.ts"
+import { AmqpFault } from "./faults.ts"
 import { headerSize, maxHeaders, noPast, propertiesOf } from "./message.ts"
 import type { RabbitMqError } from "./errors.ts"
 import type { QueueOptions } from "./options.ts"
@@ -30,8 +30,9 @@ const tooLarge = (batch: ReadonlyArray<Mail>): QueueError | undefined => {
   return undefined
 }
 
-const refuse = (feature: string, detail: string) =>
-  Effect.fail(new QueueError({ reason: new Unsupported({ feature, backend, detail }) }))
+/** The policy refuses these before it calls a driver. */
+const refused = (needs: "pause" | "purge") => () => Effect.fail(refusedVerb(capabilitiesOf("quorum"), needs)!)
+
 /**
  * The queue driver over a connection, for those who put something between it and `Queue.make`.
  *
@@ -53,7 +54,6 @@ export const makeQueueDriver = (
     const publisher = yield* makePublisher(publishing, target, options?.window ?? defaultWindow)
     const sender = makeSender(publisher, declarations, namespace)
     const nextId = yield* makeCommitIds
-    const changed = new Signal()
 
     const mailOf = ({ delay, message, ttl }: Publication): Mail => {
       const enqueuedAt = realClock.currentTimeMillisUnsafe()
@@ -77,7 +77,6 @@ export const makeQueueDriver = (
         return Effect.matchEffect(sender.send(mails), {
           onFailure: (fault) => Effect.fail(queueError("enqueue")(fault)),
           onSuccess: ({ detail, fates }) => {
-            changed.raise()
             if (fates.every((fate) => fate === "accepted"))
               return Effect.succeed(batch.map(({ message }): Published => ({ id: message.id, duplicate: false })))
             const idsOf = (fate: (typeof fates)[number]) =>
@@ -110,8 +109,6 @@ export const makeQueueDriver = (
         })
       })
 
-    const elsewhere = "AMQP has nothing for it; use another backend for this queue"
-
     const deadLetters = makeDeadLetters(connection, declarations, sender, nextId)
 
     return {
@@ -130,24 +127,18 @@ export const makeQueueDriver = (
             spread(consumers as [Consumer, ...Array<Consumer>], (i, token) => token.startsWith(`${names[i]!}.`))
         )
       },
-      pause: () => refuse("A pause", elsewhere),
-      resume: () => refuse("A resume", elsewhere),
-      purge: () => refuse("A purge", "messages on their way through a delay cannot be found"),
+      pause: refused("pause"),
+      resume: refused("pause"),
+      purge: refused("purge"),
       stats: (queue) =>
         Effect.gen(function* () {
-          const ready = yield* call((channel) => channel.checkQueue(queueName(namespace, queue))).pipe(
-            Effect.map(({ messageCount }) => messageCount),
-            Effect.catchIf(
-              (fault: AmqpFault) => fault.code === notFound,
-              () => Effect.succeed(0)
-            ),
-            Effect.mapError(queueError("stats"))
-          )
+          const ready = yield* Effect.mapError(depthOf(connection, queueName(namespace, queue)), queueError("stats"))
           const dead = yield* deadLetters.count(queue)
           return { ready, delayed: undefined, claimed: undefined, dead, oldestAge: undefined, paused: false }
         }),
-      version: () => Effect.sync(() => changed.version),
-      activity: (_, version) => changed.after(version),
+      // Of `awaitIdle`, which is refused.
+      version: () => Effect.succeed(0),
+      activity: () => Effect.never,
       deadLetters,
       // A question that changes nothing, about a channel that nobody uses.
       ping: Effect.flatMap(publishing.session, ({ blocked }) =>

@@ -47,7 +47,14 @@ class Shipment {
   readonly #end: (shipment: Shipment, late: boolean) => void
   #left: number
   constructor(batch: ReadonlyArray<Outgoing>, deadline: number, end: (shipment: Shipment, late: boolean) => void) {
-    this.jobs = batch.map((outgoing) => ({ outgoing, shipment: this, sent: false, returned: false, fate: undefined }))
+    this.jobs = batch.map((outgoing) => ({
+      outgoing,
+      shipment: this,
+      sent: false,
+      inFlight: false,
+      returned: false,
+      fate: undefined
+    }))
     this.deadline = deadline
     this.#end = end
     this.#left = batch.length
@@ -61,8 +68,8 @@ class Shipment {
   abandon(): void {
     for (const job of this.jobs) job.fate ??= job.sent ? "unknown" : "unsent"
   }
+  /** Behind `abandon`. */
   expire(): void {
-    this.abandon()
     this.#end(this, true)
   }
 }
@@ -71,6 +78,8 @@ interface Job {
   readonly outgoing: Outgoing
   readonly shipment: Shipment
   sent: boolean
+  /** It has a place in the window. */
+  inFlight: boolean
   returned: boolean
   /** Set once. */
   fate: Fate | undefined
@@ -123,7 +132,10 @@ class Pipe {
     while (this.#next < this.#waiting.length && this.#inFlight < this.#window) {
       if (this.ended !== undefined || this.#link.current()?.blocked !== undefined) return
       const job = this.#waiting[this.#next++]!
-      if (this.#next > 1_000) this.#waiting.splice(0, this.#next).length = this.#next = 0
+      if (this.#next > 1_000) {
+        this.#waiting.splice(0, this.#next)
+        this.#next = 0
+      }
       if (job.fate === undefined) this.#publish(job)
     }
   }
@@ -135,10 +147,11 @@ class Pipe {
     if (same === undefined) this.#byName.set(name, [job])
     else same.push(job)
     this.#inFlight++
+    job.inFlight = true
     job.sent = true
     try {
       this.#channel.publish(exchange, routingKey, content, properties, (error: unknown) => {
-        this.#inFlight--
+        this.#free(job)
         this.#forget(name, job)
         const isConfirm = error === null || error === undefined
         this.#hasConfirmed ||= isConfirm
@@ -158,10 +171,22 @@ class Pipe {
       })
     } catch {
       // The channel is closing, or a value does not fit the protocol; then nothing was written.
-      this.#inFlight--
+      this.#free(job)
       this.#forget(name, job)
       job.shipment.settle(job, "unsent")
     }
+  }
+
+  #free(job: Job): void {
+    if (!job.inFlight) return
+    job.inFlight = false
+    this.#inFlight--
+  }
+
+  /** Nobody waits for these any more: a queue that confirms nothing must not take the places of all others. */
+  giveUp(jobs: ReadonlyArray<Job>): void {
+    for (const job of jobs) this.#free(job)
+    this.pump()
   }
 
   /** The right to an exchange is asked for with the first message to it: without a confirm so far, none has passed. */
@@ -229,7 +254,10 @@ export const makePublisher = (
         }
         yield* Effect.sleep(sweepEvery)
         const now = realClock.currentTimeMillisUnsafe()
-        for (const shipment of shipments) if (shipment.deadline <= now) shipment.expire()
+        const late = Array.from(shipments).filter(({ deadline }) => deadline <= now)
+        // All before any: the place of one would be taken by the next, which is as late.
+        for (const shipment of late) shipment.abandon()
+        for (const shipment of late) shipment.expire()
       }
     })
     yield* Effect.forkScoped(Effect.provideService(sweep, Clock.Clock, realClock))
@@ -239,6 +267,7 @@ export const makePublisher = (
         const limit = link.current()?.blocked === undefined ? target.commandTimeout : target.blockedTimeout
         const shipment = new Shipment(batch, realClock.currentTimeMillisUnsafe() + limit, (ended, late) => {
           shipments.delete(ended)
+          if (late) on.giveUp(ended.jobs)
           const fates = ended.jobs.map(({ fate }) => fate ?? "unknown")
           if (fates.every((fate) => fate === "accepted")) return resume(Effect.succeed({ fates, detail: "" }))
           const blocked = link.current()?.blocked
@@ -260,6 +289,7 @@ export const makePublisher = (
         return Effect.sync(() => {
           shipments.delete(shipment)
           shipment.abandon()
+          on.giveUp(shipment.jobs)
         })
       })
 

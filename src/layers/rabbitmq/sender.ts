@@ -76,7 +76,11 @@ export const makeSender = (publisher: Publisher, declarations: Declarations, nam
           for (const [n, i] of back.entries()) fates[i] = second.fates[n]!
           return { fates, detail: second.detail === "" ? first.detail : second.detail }
         }),
-        Effect.catch((fault) => Effect.succeed({ fates: first.fates, detail: fault.detail }))
+        Effect.catch((fault) =>
+          back.length === batch.length
+            ? Effect.fail(fault)
+            : Effect.succeed({ fates: first.fates, detail: fault.detail })
+        )
       )
     })
 

@@ -1,15 +1,17 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as RabbitMq from "../../../src/layers/rabbitmq/index.ts"
+import type { Driver } from "../../../src/queue/driver.ts"
 import { publication } from "../../../src/testing/queueKit.ts"
 import { serverUrl } from "../../servers/index.ts"
 import { freshNamespace } from "./support.ts"
 
 const letters = 300
-const ids = Array.from({ length: letters }, (_, i) => `m${String(i).padStart(3, "0")}`)
+const idsOf = (count: number) => Array.from({ length: count }, (_, i) => `m${String(i).padStart(4, "0")}`)
+const ids = idsOf(letters)
 
 /** As many drivers as asked for, each with connections of its own, and a queue all of whose messages are dead. */
-const withLetters = (readers: number, queueType: "quorum" | "classic") =>
+const withLetters = (readers: number, queueType: "quorum" | "classic", count = letters) =>
   Effect.gen(function* () {
     const url = yield* serverUrl("rabbitmq")
     const namespace = freshNamespace()
@@ -20,9 +22,9 @@ const withLetters = (readers: number, queueType: "quorum" | "classic") =>
       readers
     )
     const [first] = drivers as [(typeof drivers)[number]]
-    yield* first.publish(ids.map((id) => publication("jobs", id)))
+    yield* first.publish(idsOf(count).map((id) => publication("jobs", id)))
     const consumer = yield* first.consumer("jobs", { lease: 60_000, prefetch: letters })
-    for (let dead = 0; dead < letters;) {
+    for (let dead = 0; dead < count;) {
       const claimed = yield* consumer.claim({ max: letters, start: letters })
       if (claimed.length === 0) yield* consumer.ready
       const outcome = { _tag: "deadLetter", reason: "r", error: undefined } as const
@@ -52,6 +54,22 @@ describe.each(["quorum", "classic"] as const)("dead letters read by several proc
         )
       assert.strictEqual(yield* first.deadLetters.count("jobs"), letters)
       assert.strictEqual((yield* first.deadLetters.get("jobs", ids.at(-1)!))?.message.id, ids.at(-1))
+    })
+  )
+
+  it.live("are all found, also behind the two thousand that a quorum queue gives one subscription", () =>
+    Effect.gen(function* () {
+      const many = 5_000
+      const [{ deadLetters }] = (yield* withLetters(1, queueType, many)) as [Driver]
+      const page = yield* deadLetters.list("jobs", { cursor: undefined, limit: many })
+      assert.deepStrictEqual(
+        page.letters.map(({ message }) => message.id),
+        idsOf(many)
+      )
+      const last = idsOf(many).at(-1)!
+      assert.strictEqual((yield* deadLetters.get("jobs", last))?.message.id, last)
+      assert.strictEqual(yield* deadLetters.purge("jobs", [last]), 1)
+      assert.strictEqual(yield* deadLetters.requeue("jobs", "all"), many - 1)
     })
   )
 
