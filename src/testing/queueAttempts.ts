@@ -87,7 +87,7 @@ const processOn = ({
  */
 export const queueAttemptsSuite = <E>(name: string, options: QueueAttemptsSuiteOptions<E>): void => {
   const test = tester(options.clock)
-  const lease = options.clock === "virtual" ? 30_000 : 600
+  const lease = options.clock === "virtual" ? 30_000 : 600 * (options.pace ?? 1)
   const step = options.clock === "virtual" ? 1 : 10
   const marks = can(options, "startMarks")
   const prefetch = marks ? 250 : 0

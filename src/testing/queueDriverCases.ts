@@ -17,7 +17,7 @@ import {
 
 export const managementCases = <E>(options: QueueDriverSuiteOptions<E>) => {
   const test = tester(options.clock)
-  const unit = unitOf(options.clock)
+  const unit = unitOf(options)
   describe("a queue can be watched over", () => {
     if (!can(options, "counts")) {
       test("stats count what is ready and dead, and say nothing of what they do not know", () =>
@@ -163,7 +163,7 @@ export const managementCases = <E>(options: QueueDriverSuiteOptions<E>) => {
 
 export const deadLetterCases = <E>(options: QueueDriverSuiteOptions<E>) => {
   const test = tester(options.clock)
-  const unit = unitOf(options.clock)
+  const unit = unitOf(options)
   const kill = Effect.fnUntraced(function* (bench: Effect.Success<ReturnType<typeof openBench<E>>>, n: number) {
     for (const claimed of yield* bench.take(n)) {
       yield* bench.settle(claimed, { _tag: "deadLetter", reason: "given up", error: `on ${claimed.message.id}` })
@@ -351,7 +351,7 @@ export const idCases = <E>(options: QueueDriverSuiteOptions<E>) => {
 
 export const dedupeCases = <E>(options: QueueDriverSuiteOptions<E>) => {
   const test = tester(options.clock)
-  const unit = unitOf(options.clock)
+  const unit = unitOf(options)
   const keep = { key: "k", window: 4 * unit, onDuplicate: "keep" } as const
   const replace = { ...keep, onDuplicate: "replace" } as const
   describe("a dedupe key admits one message in its window", () => {

@@ -5,7 +5,7 @@ import { can, ids, losing, openBench, type QueueDriverSuiteOptions, tester, unit
 
 export const expiryCases = <E>(options: QueueDriverSuiteOptions<E>) => {
   const test = tester(options.clock)
-  const unit = unitOf(options.clock)
+  const unit = unitOf(options)
   /** A broker may count what is past its time until it comes to it. */
   const exact = can(options, "counts")
   describe("a message past its time to live is dropped", () => {

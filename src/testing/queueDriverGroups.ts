@@ -6,7 +6,7 @@ import { can, ids, openBench, publication, type QueueDriverSuiteOptions, tester,
 
 export const groupCases = <E>(options: QueueDriverSuiteOptions<E>) => {
   const test = tester(options.clock)
-  const unit = unitOf(options.clock)
+  const unit = unitOf(options)
   const g = { group: "g" } as const
   describe("a group is a line: first in, first out, one at a time", () => {
     test("only the head is claimable, by whichever consumer; other groups go on", () =>

@@ -8,7 +8,7 @@ const noNext = { max: 0, start: 0 } as const
 
 export const leaseCases = <E>(options: QueueDriverSuiteOptions<E>) => {
   const test = tester(options.clock)
-  const unit = unitOf(options.clock)
+  const unit = unitOf(options)
   const lease = 2 * unit
   const leases = can(options, "leases")
   const marks = can(options, "startMarks")
@@ -167,7 +167,7 @@ export const leaseCases = <E>(options: QueueDriverSuiteOptions<E>) => {
 
 export const waitCases = <E>(options: QueueDriverSuiteOptions<E>) => {
   const test = tester(options.clock)
-  const unit = unitOf(options.clock)
+  const unit = unitOf(options)
   const waiting = (bench: Effect.Success<ReturnType<typeof openBench<E>>>) =>
     Effect.forkChild(bench.one(), { startImmediately: true })
   describe("a consumer waits until there may be something to claim", () => {

@@ -171,7 +171,7 @@ const claimCases = <E>(options: QueueDriverSuiteOptions<E>) => {
     test("closing a consumer leaves what it still holds to its lease: a handler may still run", () =>
       Effect.gen(function* () {
         const bench = yield* openBench(options)
-        const lease = 2 * unitOf(options.clock)
+        const lease = 2 * unitOf(options)
         const scope = yield* Scope.make()
         const leaving = yield* Scope.provide(bench.another(lease), scope)
         yield* bench.put(["a"], ["b"], ["c"])
@@ -190,7 +190,7 @@ const claimCases = <E>(options: QueueDriverSuiteOptions<E>) => {
 
 const orderCases = <E>(options: QueueDriverSuiteOptions<E>) => {
   const test = tester(options.clock)
-  const unit = unitOf(options.clock)
+  const unit = unitOf(options)
   describe("claims come by priority, due time, enqueue order", () => {
     test("equal ones in enqueue order, within a batch and over batches", () =>
       Effect.gen(function* () {
@@ -286,7 +286,7 @@ const orderCases = <E>(options: QueueDriverSuiteOptions<E>) => {
 
 const settleCases = <E>(options: QueueDriverSuiteOptions<E>) => {
   const test = tester(options.clock)
-  const unit = unitOf(options.clock)
+  const unit = unitOf(options)
   describe("a settle ends a delivery once", () => {
     test("ack and discard forget the message; a second settle is lost", () =>
       Effect.gen(function* () {

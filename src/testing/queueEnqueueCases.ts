@@ -329,7 +329,7 @@ export const enqueueCases = <E>({ advance, can, counted, jobs, options, quiet, t
     }
     test("a dedupe key gives the id of the message already there, in its window and after its ack", () =>
       Effect.gen(function* () {
-        const Jobs = yield* jobs({ dedupe: ({ n }: Job) => ({ key: `n${n}`, for: 3 * unit }) })
+        const Jobs = yield* jobs({ dedupe: ({ n }: Job) => ({ key: `n${n}`, for: 6 * unit }) })
         const seen: Array<string> = []
         const id = yield* Jobs.enqueue({ n: 1 })
         assert.strictEqual(yield* Jobs.enqueue({ n: 1 }), id)
@@ -338,7 +338,7 @@ export const enqueueCases = <E>({ advance, can, counted, jobs, options, quiet, t
         yield* start(Jobs.worker((_, delivery) => Effect.sync(() => void seen.push(delivery.id))))
         yield* quiet(Jobs, () => seen.length === 2)
         assert.deepStrictEqual(yield* Jobs.offer({ n: 1 }), { id, duplicate: true })
-        yield* advance(3 * unit)
+        yield* advance(6 * unit)
         const fresh = yield* Jobs.offer({ n: 1 })
         assert.isFalse(fresh.duplicate)
         yield* quiet(Jobs, () => seen.length === 3)

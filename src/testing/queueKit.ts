@@ -60,6 +60,11 @@ export interface QueueDriverSuiteOptions<E> {
   /** Lets that many milliseconds pass on the queue's clock: `TestClock.adjust`, or `Effect.sleep`. */
   readonly advance: (millis: number) => Effect.Effect<void>
   readonly clock: SuiteClock
+  /**
+   * How many times longer the cases wait on a live clock, and how many times later an answer may come: for a backend of several round
+   * trips per step. Default: 1, for leases of half a second.
+   */
+  readonly pace?: number | undefined
   readonly capabilities?: SuiteCapabilities | undefined
   /**
    * Messages come from the server by themselves, a moment after a claim or a settle has made room for them. Otherwise they are in the answer
@@ -238,4 +243,5 @@ export const lossesOf = (claimed: ReadonlyArray<Claimed>): Readonly<Record<strin
   )
 
 /** The unit in which a suite waits: generous on a virtual clock, short on a live one. */
-export const unitOf = (clock: SuiteClock): number => (clock === "virtual" ? 60_000 : 250)
+export const unitOf = ({ clock, pace = 1 }: Pick<QueueDriverSuiteOptions<unknown>, "clock" | "pace">): number =>
+  clock === "virtual" ? 60_000 : 250 * pace

@@ -37,6 +37,8 @@ export interface QueueSuiteOptions<E = never> {
   readonly advance: (millis: number) => Effect.Effect<void>
   /** `"virtual"` when the queue follows the Effect clock, `"live"` for a server with a clock of its own. */
   readonly clock: SuiteClock
+  /** How many times longer the cases wait on a live clock, and how many times later an answer may come. Default: 1. */
+  readonly pace?: number | undefined
   /** What the backend lacks: the options are then checked to be refused as `Unsupported`. Default: it lacks nothing. */
   readonly capabilities?: SuiteCapabilities | undefined
   /** Both seams over one store. The cases of joint commits are left out when there is none. */
@@ -109,7 +111,7 @@ export interface Case<E> {
 
 export const caseOf = <E>(options: QueueSuiteOptions<E>): Case<E> => {
   const virtual = options.clock === "virtual"
-  const unit = virtual ? 10_000 : 300
+  const unit = virtual ? 10_000 : 300 * (options.pace ?? 1)
   const register = tester(options.clock)
   const step = virtual ? 1 : 10
   const untilEffect = Effect.fnUntraced(function* <E2, R>(what: string, condition: Effect.Effect<boolean, E2, R>) {

@@ -9,7 +9,7 @@ import { queueName } from "./queueKit.ts"
 import { type Case, Job, publishRaw, Refused, settledOf, start, startClosable } from "./queueServiceKit.ts"
 
 export const workerCases = <E>(kit: Case<E>) => {
-  const { advance, can, counted, idle, jobs, quiet, reached, test, unit, until, untilEffect, virtual } = kit
+  const { advance, can, counted, idle, jobs, options, quiet, reached, test, unit, until, untilEffect, virtual } = kit
   describe("a worker", () => {
     test("acks what succeeds, and waits for more without being asked", () =>
       Effect.gen(function* () {
@@ -46,7 +46,7 @@ export const workerCases = <E>(kit: Case<E>) => {
             yield* until("the start", () => waits.length === n + 1)
           }
           const middle = waits.toSorted((a, b) => a - b)[5]!
-          assert.isBelow(middle, 50, `started after ${waits.join(", ")} ms`)
+          assert.isBelow(middle, 50 * (options.pace ?? 1), `started after ${waits.join(", ")} ms`)
         }))
     }
 

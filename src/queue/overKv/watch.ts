@@ -87,7 +87,7 @@ export const activity = (
       }
     })
     yield* Effect.raceFirst(time, changed)
-    // Who counts at every change of a long queue would do nothing else: counting gets a twentieth of the time.
+    // Who counts at every change of a long queue would do nothing else: counting gets a sixth of the time.
     const { took } = place.counting
-    if (took >= 1) yield* Effect.sleep(Math.min(took * 20, longestRest))
+    if (took >= 1) yield* Effect.sleep(Math.min(took * 5, longestRest))
   })

@@ -33,6 +33,7 @@ describe("a scheduler woken by Deno.cron, in Deno itself", () => {
         for (const line of ["freed", "replaced", "again"]) assert.strictEqual(yield* child.line(line), "ok")
         assert.match(yield* child.line("many"), /^Unsupported .*takes 101.*Cron\.layerKv/)
         assert.match(yield* child.line("berlin"), /^Unsupported .*Europe\/Berlin/)
+        assert.match(yield* child.line("never"), /^InvalidExpression .*no date of any year/)
         assert.strictEqual(yield* child.line("jobs"), "101")
         assert.strictEqual(yield* child.line("trigger"), "Succeeded")
         assert.isTrue(child.lines.includes("closed"))

@@ -40,6 +40,8 @@ const program = Effect.gen(function* () {
     "berlin",
     scheduler.schedule(Cron.job("berlin", { schedule: "@daily", timezone: "Europe/Berlin" }, () => Effect.void))
   )
+  // Deno takes this one, and then ends the whole process.
+  yield* attempt("never", scheduler.schedule(Cron.job("never", { schedule: "0 0 30 2 *" }, () => Effect.void)))
   say("jobs", (yield* scheduler.list).length)
   const record = yield* scheduler.trigger("job 7")
   say("trigger", record.outcome)

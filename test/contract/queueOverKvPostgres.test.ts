@@ -1,0 +1,5 @@
+import * as Postgres from "../../src/layers/postgres/index.ts"
+import { over } from "./postgresBackends.ts"
+import { queueOverKvSuites } from "./queueOverKvServers.ts"
+
+queueOverKvSuites("over the Kv of PostgreSQL", over(Postgres.layerKv, { schema: "queue_over_kv" }))
