@@ -41,6 +41,7 @@ Fs.writeFileSync(
       noUnusedParameters: false,
       paths: {
         "effect-seams": ["../src/index.ts"],
+        "effect-seams/testing/kv-connect": ["../src/testing/kvConnect/index.ts"],
         "effect-seams/*": ["../src/*.ts", "../src/*/index.ts"]
       }
     },

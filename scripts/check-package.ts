@@ -39,6 +39,7 @@ const targets = Object.values(manifest.exports).flatMap((target) =>
 )
 const guides = [
   "docs/kv.md",
+  "docs/kv-connect.md",
   "docs/queue.md",
   "docs/cron.md",
   "docs/redis.md",
@@ -50,7 +51,8 @@ const guides = [
 const libraries: Readonly<Record<string, string>> = {
   "effect-seams/layers/postgres": "@effect/sql-pg",
   "effect-seams/layers/rabbitmq": "amqplib",
-  "effect-seams/layers/redis": "ioredis"
+  "effect-seams/layers/redis": "ioredis",
+  "effect-seams/testing/kv-connect": "@bufbuild/protobuf"
 }
 const expected = [
   "README.md",

@@ -38,7 +38,7 @@ describe("the package", () => {
     const seams = Fs.readdirSync(Path.join(root, "src"))
       .filter((name) => name.endsWith(".ts") && name !== "index.ts")
       .map((name) => `./${Path.basename(name, ".ts")}`)
-    const expected = [".", "./testing", ...rooms, ...seams].toSorted()
+    const expected = [".", "./testing", "./testing/kv-connect", ...rooms, ...seams].toSorted()
     assert.deepStrictEqual(doors.map(({ door }) => door).toSorted(), expected)
   })
 
