@@ -166,18 +166,7 @@ export const collection = <S extends Schema.Top, KS extends KeySchema = Schema.C
     return rest.length === 1 ? Option.orElse(decodeKey(rest[0]), () => decodeKey(rest)) : decodeKey(rest)
   }
 
-  /** `at` for effects: a key that its schema refuses is an error there, and not an exception. */
-  const locate = (key: K): Effect.Effect<Key, KvError> =>
-    Effect.try({
-      try: () => at(key),
-      catch: (error) =>
-        new KvError({
-          reason: new InvalidKey({
-            key: formatKey([...prefix, key as KeyPart]),
-            detail: error instanceof Error ? error.message : String(error)
-          })
-        })
-    })
+  const locate = locating(prefix, at)
 
   const decodeEntry = (entry: Entry): Effect.Effect<Entry<A>, KvError, S["DecodingServices"]> =>
     Effect.mapBoth(decode(entry.value), {
@@ -339,6 +328,21 @@ export const collection = <S extends Schema.Top, KS extends KeySchema = Schema.C
       )
   }
 }
+
+/** `at` of a collection for effects: a key that its schema refuses is an error there, and not an exception. */
+export const locating =
+  <K>(prefix: Key, at: (key: K) => Key) =>
+  (key: K): Effect.Effect<Key, KvError> =>
+    Effect.try({
+      try: () => at(key),
+      catch: (error) =>
+        new KvError({
+          reason: new InvalidKey({
+            key: formatKey([...prefix, key as KeyPart]),
+            detail: error instanceof Error ? error.message : String(error)
+          })
+        })
+    })
 
 const unencodable = (key: Key, detail: string) =>
   new KvError({ reason: new Unencodable({ key: formatKey(key), ...pathOf(detail) }) })

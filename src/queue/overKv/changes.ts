@@ -4,7 +4,6 @@
  * somebody else has taken holds up none of its neighbours.
  */
 import * as Effect from "effect/Effect"
-import * as Fiber from "effect/Fiber"
 import type { ClaimLost } from "../../internal/claimLost.ts"
 import type { Limits, StoredValue } from "../../kv/driver.ts"
 import { type Conflict, KvError } from "../../kv/KvError.ts"
@@ -199,10 +198,3 @@ export const queueError =
       })
     })
   }
-
-/**
- * In a fiber of its own, which is waited for to the end. What claims, settles and publishes must not be abandoned half-way, and the
- * time limits of the Kv must be able to end a read that gets no answer all the same.
- */
-export const shielded = <A, E>(effect: Effect.Effect<A, E>): Effect.Effect<A, E> =>
-  Effect.uninterruptible(Effect.flatMap(Effect.forkDetach(effect, { startImmediately: true }), Fiber.join))

@@ -1,8 +1,9 @@
 /** A worker's line: claims, settles, heartbeats, and waiting for something to claim. */
 import * as Effect from "effect/Effect"
+import { shielded } from "../../internal/shielded.ts"
 import type { Claimed, ClaimRequest, Consumer } from "../driver.ts"
 import { QueueError } from "../QueueError.ts"
-import { type Change, commitAll, shielded } from "./changes.ts"
+import { type Change, commitAll } from "./changes.ts"
 import { claimNow, type Idle, idleOf, readReady, type Taken, unmarked } from "./claims.ts"
 import { holds } from "./machine.ts"
 import { changeOf, nowOf, type QueuePlace, readMessages } from "./place.ts"

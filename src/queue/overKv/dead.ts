@@ -1,10 +1,11 @@
 /** Dead letters: in order of death, found by id through a second key. A requeue moves each letter in one commit. */
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
+import { shielded } from "../../internal/shielded.ts"
 import type { Entry, PageCursor } from "../../kv/model.ts"
 import type { DeadLetters, DeadMessage } from "../driver.ts"
 import { QueueError, Undecodable } from "../QueueError.ts"
-import { type Change, commitOrFail, shielded } from "./changes.ts"
+import { type Change, commitOrFail } from "./changes.ts"
 import { keyText } from "./keys.ts"
 import { deleteStep, enter } from "./machine.ts"
 import { changeOf, nowOf, type QueuePlace, readMany, readPage } from "./place.ts"
