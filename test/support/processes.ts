@@ -12,10 +12,13 @@ const root = fileURLToPath(new URL("../..", import.meta.url))
 export type Runtime = "node" | "deno" | "bun"
 export const runtimes: ReadonlyArray<Runtime> = ["node", "deno", "bun"]
 
+// Not `execPath` where a suite itself runs on another runtime than Node.
+const node = process.versions["deno"] === undefined && process.versions["bun"] === undefined
+
 // The packages' own launchers would stay between us and the process: a SIGKILL must hit the runtime itself.
 const command: Readonly<Record<Runtime, readonly [string, ReadonlyArray<string>]>> = {
-  node: [process.execPath, []],
-  deno: [path.join(root, "node_modules/deno/deno"), ["run", "-A", "--quiet"]],
+  node: [node ? process.execPath : path.join(root, "node_modules/node/bin/node"), []],
+  deno: [path.join(root, "node_modules/deno/deno"), ["run", "--quiet"]],
   bun: [path.join(root, "node_modules/bun/bin/bun.exe"), []]
 }
 
@@ -42,6 +45,8 @@ export interface ProcessOptions {
   /** Beside the variables of this process. */
   readonly env?: Readonly<Record<string, string>> | undefined
   readonly flags?: ReadonlyArray<string> | undefined
+  /** Of Deno. Default: `-A`, all. */
+  readonly rights?: ReadonlyArray<string> | undefined
 }
 
 /** Starts a script, named from the root of the project; the process is killed with its scope. */
@@ -55,7 +60,8 @@ export const startProcess = (
     Effect.sync(() => {
       const [file, flags] = command[runtime]
       const target = path.join(root, script)
-      const child = spawn(file, [...flags, ...(options?.flags ?? []), target, ...args], {
+      const rights = runtime === "deno" ? (options?.rights ?? ["-A"]) : []
+      const child = spawn(file, [...flags, ...rights, ...(options?.flags ?? []), target, ...args], {
         cwd: options?.cwd ?? root,
         stdio: ["pipe", "pipe", "pipe"],
         env: { ...process.env, DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1", ...options?.env },
@@ -67,6 +73,16 @@ export const startProcess = (
       let rest = ""
       let ended: number | string | undefined
       const tell = () => watchers.forEach((watcher) => watcher())
+      // Not `child.kill`: Deno's does nothing after the first signal, SIGSTOP included.
+      const signal = (name: NodeJS.Signals) => {
+        // After the exit the number may be somebody else's.
+        if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return
+        try {
+          process.kill(child.pid, name)
+        } catch {
+          // It went by itself.
+        }
+      }
       child.stdout.on("data", (data: Buffer) => {
         const parts = (rest + data.toString()).split("\n")
         rest = parts.pop() ?? ""
@@ -80,8 +96,8 @@ export const startProcess = (
         tell()
       })
       // "close" and not "exit": all output is here by then.
-      child.on("close", (code, signal) => {
-        ended = code ?? signal ?? "gone"
+      child.on("close", (code, by) => {
+        ended = code ?? by ?? "gone"
         tell()
       })
       const until = <A>(look: () => A | undefined, what: string): Effect.Effect<A> =>
@@ -121,19 +137,14 @@ export const startProcess = (
             `${n} x "${begin}"`
           ).pipe(Effect.asVoid),
         send: (text) => Effect.sync(() => void child.stdin.end(`${text}\n`)),
-        kill: (signal) => Effect.sync(() => void child.kill(signal)),
+        kill: (name) => Effect.sync(() => signal(name)),
         over: () => ended !== undefined,
         exit: until(() => ended, "it ended")
       }
-      return { child, handle, isOver: () => ended !== undefined }
+      return handle
     }),
-    ({ child, handle, isOver }) =>
-      Effect.suspend(() => {
-        if (isOver()) return Effect.void
-        child.kill("SIGKILL")
-        return Effect.asVoid(handle.exit)
-      })
-  ).pipe(Effect.map(({ handle }) => handle))
+    (child) => Effect.andThen(child.kill("SIGKILL"), child.exit)
+  )
 
 export const temporaryFolder: Effect.Effect<string, never, Scope.Scope> = Effect.acquireRelease(
   Effect.sync(() => fs.mkdtempSync(path.join(os.tmpdir(), "seams-"))),

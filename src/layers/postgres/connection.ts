@@ -7,6 +7,7 @@ import * as Layer from "effect/Layer"
 import * as Reactivity from "effect/reactivity/Reactivity"
 import * as Scope from "effect/Scope"
 import { SqlClient } from "effect/sql/SqlClient"
+import { readConfig } from "../../internal/environment.ts"
 import { connectErrorAt } from "./connectError.ts"
 import { PostgresError, Unreachable, WrongServer } from "./errors.ts"
 import type { PostgresFault } from "./faults.ts"
@@ -221,7 +222,7 @@ export const layerConnection = (
 export const layerConnectionConfig = (
   options: Config.Wrap<ConnectionOptions>
 ): Layer.Layer<Connection | PgClient.PgClient | SqlClient, PostgresError | Config.ConfigError> =>
-  Layer.unwrap(Effect.map(Config.unwrap(options), layerConnection))
+  Layer.unwrap(Effect.map(readConfig(Config.unwrap(options)), layerConnection))
 
 /**
  * {@link makeConnectionFrom} as a layer, over the `PgClient` of the program.

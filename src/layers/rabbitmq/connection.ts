@@ -6,6 +6,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Semaphore from "effect/Semaphore"
 import type * as Scope from "effect/Scope"
+import { readConfig } from "../../internal/environment.ts"
 import { RabbitMqError } from "./errors.ts"
 import { AmqpFault, faultOf, notFound } from "./faults.ts"
 import { type Link, makeLink, type ServerFacts } from "./link.ts"
@@ -169,4 +170,4 @@ export const layerConnection = (options?: ConnectionOptions): Layer.Layer<Connec
 export const layerConnectionConfig = (
   options: Config.Wrap<ConnectionOptions>
 ): Layer.Layer<Connection, RabbitMqError | Config.ConfigError> =>
-  Layer.unwrap(Effect.map(Config.unwrap(options), layerConnection))
+  Layer.unwrap(Effect.map(readConfig(Config.unwrap(options)), layerConnection))

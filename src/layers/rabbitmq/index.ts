@@ -6,6 +6,7 @@
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { readConfig } from "../../internal/environment.ts"
 import * as Queue from "../../Queue.ts"
 import { Connection, layerConnection } from "./connection.ts"
 import { makeQueueDriver } from "./driver.ts"
@@ -63,4 +64,4 @@ export const layerQueue = (options?: Options): Layer.Layer<Queue.Queue, RabbitMq
 export const layerQueueConfig = (
   options: Config.Wrap<Options>
 ): Layer.Layer<Queue.Queue, RabbitMqError | Config.ConfigError> =>
-  Layer.unwrap(Effect.map(Config.unwrap(options), layerQueue))
+  Layer.unwrap(Effect.map(readConfig(Config.unwrap(options)), layerQueue))

@@ -4,6 +4,7 @@ import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import type * as Scope from "effect/Scope"
+import { readConfig } from "../../internal/environment.ts"
 import { makeCommitIds } from "../../internal/ids.ts"
 import { RedisError } from "./errors.ts"
 import type { RedisFault } from "./faults.ts"
@@ -197,4 +198,4 @@ export const layerConnection = (options?: ConnectionOptions): Layer.Layer<Connec
 export const layerConnectionConfig = (
   options: Config.Wrap<ConnectionOptions>
 ): Layer.Layer<Connection, RedisError | Config.ConfigError> =>
-  Layer.unwrap(Effect.map(Config.unwrap(options), layerConnection))
+  Layer.unwrap(Effect.map(readConfig(Config.unwrap(options)), layerConnection))

@@ -7,6 +7,7 @@ import * as Config from "effect/Config"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { readConfig } from "../../internal/environment.ts"
 import * as Kv from "../../Kv.ts"
 import * as Queue from "../../Queue.ts"
 import { Connection, layerConnection } from "./connection.ts"
@@ -117,4 +118,4 @@ export const layer = (options?: Options): Layer.Layer<Kv.Kv | Queue.Queue | Kv.S
 export const layerConfig = (
   options: Config.Wrap<Options>
 ): Layer.Layer<Kv.Kv | Queue.Queue | Kv.SharedQueue, RedisError | Config.ConfigError> =>
-  Layer.unwrap(Effect.map(Config.unwrap(options), layer))
+  Layer.unwrap(Effect.map(readConfig(Config.unwrap(options)), layer))

@@ -5,6 +5,7 @@ import * as Random from "effect/Random"
 import * as Result from "effect/Result"
 import * as fs from "node:fs"
 import * as path from "node:path"
+import { isGranted } from "../../internal/denoPermissions.ts"
 import {
   Corrupt,
   DirectoryMissing,
@@ -175,6 +176,8 @@ const checkPath = ({ filename, isDefault }: OpenOptions): SqliteErrorReason | un
 }
 
 const accessProblem = (target: string): string | undefined => {
+  // Deno looks at the user's id for this. Without that right SQLite itself finds out, and says less.
+  if (!isGranted({ name: "sys", kind: "uid" })) return undefined
   try {
     fs.accessSync(target, fs.constants.W_OK)
     return undefined
@@ -202,6 +205,7 @@ export const networkName = (type: number): string | undefined => networkTypes.ge
 const networkFileSystem = (directory: string): string | undefined => {
   // The numbers mean something else on other systems.
   if (process.platform !== "linux" || typeof fs.statfsSync !== "function") return undefined
+  if (!isGranted({ name: "sys", kind: "statfs" })) return undefined
   try {
     return networkName(Number(fs.statfsSync(directory).type))
   } catch {
