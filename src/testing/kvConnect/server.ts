@@ -47,6 +47,11 @@ type Answer =
   | { readonly _tag: "Whole"; readonly type: string; readonly body: Uint8Array | string }
   | { readonly _tag: "Watch"; readonly outputs: Stream.Stream<WatchOutput, KvError> }
 
+/** What a request asks for, once it was read as a whole and may be asked. */
+interface Prepared {
+  readonly work: Effect.Effect<Answer, Failure>
+}
+
 const protobuf = "application/x-protobuf"
 const plainText = "text/plain; charset=utf-8"
 
@@ -58,8 +63,7 @@ export type Handler = (request: Request, response: Response) => Effect.Effect<vo
 export const makeHandler = (serving: Serving): Handler => {
   const gates = Array.from({ length: gateCount }, () => Semaphore.makeUnsafe(1))
 
-  /** What a request asks for, once it is read as a whole and may be asked. */
-  const prepare = (operation: Operation, request: Request): Effect.Effect<Effect.Effect<Answer, Failure>, Failure> => {
+  const prepare = (operation: Operation, request: Request): Effect.Effect<Prepared, Failure> => {
     if (operation === "metadata") return metadata(serving, request)
     return Effect.gen(function* () {
       yield* admit(serving, request)
@@ -73,7 +77,12 @@ export const makeHandler = (serving: Serving): Handler => {
             atomicWrite({ ...serving, gates }, yield* decode(AtomicWriteSchema, body))
           )
         case "watch":
-          return Effect.map(watch(serving, yield* decode(WatchSchema, body)), (outputs) => ({ _tag: "Watch", outputs }))
+          return {
+            work: Effect.map(watch(serving, yield* decode(WatchSchema, body)), (outputs) => ({
+              _tag: "Watch",
+              outputs
+            }))
+          }
       }
     })
   }
@@ -87,7 +96,8 @@ export const makeHandler = (serving: Serving): Handler => {
       const handled = Effect.uninterruptibleMask((restore) =>
         Effect.gen(function* () {
           if ((yield* restore(meet(serving, fault, request))) === "cut") return
-          const made = yield* yield* restore(prepare(operation, request))
+          const { work } = yield* restore(prepare(operation, request))
+          const made = yield* work
           const cutting = fault?._tag === "Cut"
           if (made._tag === "Watch")
             yield* restore(sendWatch(serving, response, cutting ? Stream.take(made.outputs, 1) : made.outputs))
@@ -143,14 +153,14 @@ const operationOf = (request: Request): Operation | Refusal => {
       )
 }
 
-const metadata = (serving: Serving, request: Request): Effect.Effect<Effect.Effect<Answer>, Refusal> =>
+const metadata = (serving: Serving, request: Request): Effect.Effect<Prepared, Refusal> =>
   Effect.gen(function* () {
     const body = yield* bodyOf(request)
     const authorization = header(request, "authorization")
     const scheme = header(request, "x-forwarded-proto") ?? serving.scheme
     const base = `${scheme}://${header(request, ":authority") ?? header(request, "host") ?? "localhost"}/`
     const found = yield* exchangeMetadata({ body, authorization, base }, serving.tokens, serving.databaseId)
-    return Effect.succeed({ _tag: "Whole", type: "application/json", body: JSON.stringify(found) })
+    return { work: Effect.succeed({ _tag: "Whole", type: "application/json", body: JSON.stringify(found) }) }
   })
 
 /** Who asks, in which version, and for which database. */
@@ -185,8 +195,12 @@ const decode = <Desc extends DescMessage>(schema: Desc, body: Uint8Array): Effec
       badRequest(`The body is no ${schema.typeName}: ${cause instanceof Error ? cause.message : "it cannot be read"}.`)
   })
 
-const whole = <Desc extends DescMessage, E>(schema: Desc, message: Effect.Effect<MessageShape<Desc>, E>) =>
-  Effect.map(message, (made): Answer => ({ _tag: "Whole", type: protobuf, body: toBinary(schema, made) }))
+const whole = <Desc extends DescMessage>(
+  schema: Desc,
+  message: Effect.Effect<MessageShape<Desc>, Failure>
+): Prepared => ({
+  work: Effect.map(message, (made) => ({ _tag: "Whole", type: protobuf, body: toBinary(schema, made) }))
+})
 
 const ping = new Uint8Array(4)
 
