@@ -82,7 +82,7 @@ export const makeConnection = (options?: Options): Effect.Effect<ConnectionServi
     const limits = yield* oneOf("limits", options?.limits ?? "natural", ["natural", "portable"])
     const given = options?.filename ?? defaultFilename
     const memory = given === ":memory:"
-    const filename = memory ? given : path.resolve(given)
+    const filename = memory ? given : fileAt(given)
 
     let owned: Database | undefined
     yield* Effect.addFinalizer(() => Effect.sync(() => owned?.close()))
@@ -164,6 +164,13 @@ const checked = (name: string, value: number): Effect.Effect<number> =>
  */
 export const layerConnection = (options?: Options): Layer.Layer<Connection, SqliteError> =>
   Layer.effect(Connection, makeConnection(options))
+
+/** A folder stands for a file of the usual name in it. */
+const fileAt = (given: string): string => {
+  const resolved = path.resolve(given)
+  const folder = /[/\\]$/.test(given) || fs.statSync(resolved, { throwIfNoEntry: false })?.isDirectory() === true
+  return folder ? path.join(resolved, path.basename(defaultFilename)) : resolved
+}
 
 const stillAt = (filename: string): Effect.Effect<void, StoreFault> => {
   const identity = () => {

@@ -155,12 +155,7 @@ const checkPath = ({ filename, isDefault }: OpenOptions): SqliteErrorReason | un
     if (!folder.isDirectory()) return new NotAFile({ filename, detail: `${directory} is not a folder` })
     const file = fs.statSync(filename, { throwIfNoEntry: false })
     if (file !== undefined && !file.isFile())
-      return new NotAFile({
-        filename,
-        detail: file.isDirectory()
-          ? `it is a folder (in it: ${path.join(filename, "data.sqlite")})`
-          : "it is no ordinary file"
-      })
+      return new NotAFile({ filename, detail: file.isDirectory() ? "it is a folder" : "it is no ordinary file" })
     for (const target of file === undefined ? [directory] : [directory, filename]) {
       const denied = accessProblem(target)
       if (denied !== undefined) return new NotWritable({ path: target, detail: denied })

@@ -9,9 +9,9 @@ import type * as Queue from "../../Queue.ts"
  */
 export interface Options {
   /**
-   * The database file, or `":memory:"` for one that ends with the layer. Default: `.seams/data.sqlite` in the working directory,
-   * whose folder is made when it is missing. The folder of any other path must exist (`DirectoryMissing`). Local file systems
-   * only.
+   * The database file, or a folder that is there (then `data.sqlite` in it), or `":memory:"` for one that ends with the layer. Default:
+   * `.seams/data.sqlite` in the working directory, whose folder is made when it is missing. The folder of any other path must exist
+   * (`DirectoryMissing`). Local file systems only.
    */
   readonly filename?: string | undefined
   /**

@@ -41,12 +41,16 @@ describe("a path that cannot be a database says why and what to do", () => {
     })
   )
 
-  it.live("a folder instead of a file, and a file instead of a folder", () =>
+  it.live("a folder stands for data.sqlite in it; one of that name, and a file instead of a folder, cannot", () =>
     Effect.gen(function* () {
       const folder = yield* temporaryFolder
-      const direct = yield* opening({ filename: folder })
+      yield* Effect.scoped(Layer.build(Sqlite.layer({ filename: folder })))
+      assert.isTrue(fs.statSync(path.join(folder, "data.sqlite")).isFile())
+      const named = path.join(folder, "named")
+      fs.mkdirSync(path.join(named, "data.sqlite"), { recursive: true })
+      const direct = yield* opening({ filename: named })
       assert.strictEqual(direct._tag, "NotAFile")
-      assert.include(direct.message, `${folder}/data.sqlite`)
+      assert.include(direct.message, `${named}/data.sqlite`)
       fs.writeFileSync(path.join(folder, "plain"), "text")
       const below = yield* opening({ filename: path.join(folder, "plain", "data.sqlite") })
       assert.strictEqual(below._tag, "NotAFile")
