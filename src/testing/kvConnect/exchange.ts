@@ -96,6 +96,13 @@ export const write = (response: Response, bytes: Uint8Array): Effect.Effect<void
 
 export const finish = (response: Response): Effect.Effect<void> => Effect.sync(() => void writable(response).end())
 
+/** Takes in no more of a request whose body goes on. */
+export const abandon = (request: Request): Effect.Effect<void> =>
+  Effect.sync(() => {
+    if ("stream" in request) request.stream.close()
+    else request.socket.destroySoon()
+  })
+
 /** Cuts the connection that the request came over. */
 export const cut = (request: Request): Effect.Effect<void> =>
   Effect.sync(() => {

@@ -79,18 +79,19 @@ const plain = (handle: Listening["handle"], fork: Listening["fork"]) => {
   const two = http2.createServer(handle)
   two.on("sessionError", () => undefined)
   const server = net.createServer({ noDelay: true }, (socket) => {
+    let head = Buffer.alloc(0)
     const first = () => {
-      const head = socket.read() as Buffer | null
-      if (head === null) return
+      const more = socket.read() as Buffer | null
+      if (more === null) return
+      head = Buffer.concat([head, more])
       const known = head.subarray(0, preface.length)
-      if (known.equals(preface.subarray(0, known.length)) && known.length < preface.length) {
-        // Too few bytes to tell.
-        return socket.unshift(head)
-      }
+      const similar = known.equals(preface.subarray(0, known.length))
+      if (similar && known.length < preface.length) return
       socket.off("readable", first)
       spoke()
       socket.unshift(head)
-      ;(known.equals(preface) ? two : one).emit("connection", socket)
+      if (similar) two.emit("connection", socket)
+      else one.emit("connection", socket)
     }
     const spoke = fork(
       Effect.andThen(

@@ -19,7 +19,7 @@ import {
   WatchSchema
 } from "./datapath_pb.ts"
 import type { Request, Response } from "./exchange.ts"
-import { answer, begin, bodyOf, cut, finish, header, pathOf, write } from "./exchange.ts"
+import { abandon, answer, begin, bodyOf, cut, finish, header, pathOf, write } from "./exchange.ts"
 import type { Fault, FaultPlan, Operation } from "./faults.ts"
 import { exchangeMetadata, versions } from "./metadata.ts"
 import type { Reading } from "./read.ts"
@@ -108,7 +108,7 @@ export const makeHandler = (serving: Serving): Handler => {
       return serving.spanned(
         `kv connect ${operation}`,
         { "http.request.method": "POST", "url.path": pathOf(request), "network.protocol.version": request.httpVersion },
-        Effect.catchCause(handled, (cause) => failed(response, cause)),
+        Effect.catchCause(handled, (cause) => failed(request, response, cause)),
         { kind: "server" }
       )
     })
@@ -232,7 +232,7 @@ const frameOf = (output: WatchOutput): Uint8Array => {
 const refuse = (response: Response, { detail, status }: Refusal): Effect.Effect<void> =>
   answer(response, status, plainText, detail, status === 405 ? { allow: "POST" } : undefined)
 
-const failed = (response: Response, cause: Cause.Cause<Failure>): Effect.Effect<void> => {
+const failed = (request: Request, response: Response, cause: Cause.Cause<Failure>): Effect.Effect<void> => {
   // The client is gone, or this server is being closed.
   if (Cause.hasInterruptsOnly(cause)) return Effect.void
   const error = Cause.squash(cause)
@@ -247,7 +247,7 @@ const failed = (response: Response, cause: Cause.Cause<Failure>): Effect.Effect<
     unexpected ? Effect.logError("effect-seams: a KV Connect request failed", cause) : Effect.void,
     // A stream that has begun can only end: clients open the next one, and get the state anew.
     response.headersSent ? finish(response) : refuse(response, refusal)
-  )
+  ).pipe(Effect.andThen(refusal.status === 413 ? abandon(request) : Effect.void))
 }
 
 /** Clients send a request again on 5xx, so only what surely was not applied may be one. */
