@@ -34,14 +34,14 @@ export const messageExpired = (queue: string, n: number): Effect.Effect<void> =>
 export const messagesEnqueued = (queue: string, n: number): Effect.Effect<void> =>
   Metric.update(Metric.withAttributes(enqueued, { queue }), n)
 
-/** One queue's metrics, looked up once. */
+/** One queue's metrics, looked up once. What is part of every message is no Effect, and is told the context of its fiber. */
 export interface QueueMetrics {
-  readonly enqueued: (n: number) => Effect.Effect<void>
-  /** With the time from due to start, for a first delivery. Within a running fiber, as `handled`: both are part of every delivery. */
+  readonly enqueued: (context: Context.Context<never>, n: number) => void
+  /** With the time from due to start, for a first delivery. */
   readonly delivered: (context: Context.Context<never>, startDelay: number | undefined) => void
   readonly handled: (context: Context.Context<never>, millis: number) => void
-  readonly settled: (outcome: string, n: number) => Effect.Effect<void>
-  readonly claimLost: Effect.Effect<void>
+  readonly settled: (context: Context.Context<never>, outcome: string, n: number) => void
+  readonly claimLost: (context: Context.Context<never>) => void
   /** A count that the backend does not know is not set. */
   readonly depth: (stats: {
     readonly ready: number
@@ -70,14 +70,14 @@ export const queueMetrics = (queue: string): QueueMetrics => {
     return made
   }
   return {
-    enqueued: (n) => Metric.update(accepted, n),
+    enqueued: (context, n) => accepted.updateUnsafe(n, context),
     delivered: (context, millis) => {
       handed.updateUnsafe(1, context)
       if (millis !== undefined) delay.updateUnsafe(millis, context)
     },
     handled: (context, millis) => duration.updateUnsafe(millis, context),
-    settled: (outcome, n) => Metric.update(outcomeOf(outcome), n),
-    claimLost: Metric.update(lost, 1),
+    settled: (context, outcome, n) => outcomeOf(outcome).updateUnsafe(n, context),
+    claimLost: (context) => lost.updateUnsafe(1, context),
     depth: (stats) =>
       Effect.forEach(
         ["ready", "delayed", "claimed", "dead"] as const,

@@ -28,7 +28,7 @@ export interface MessageCodec {
 }
 
 /** A schema without effects answers at once: what follows needs no further steps then. */
-const mapNow = <A, B, E, E2>(
+export const mapNow = <A, B, E, E2>(
   effect: Effect.Effect<A, E>,
   onSuccess: (value: A) => Effect.Effect<B, E2>,
   onFailure: (error: E) => E2

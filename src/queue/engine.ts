@@ -9,27 +9,27 @@
  */
 
 import * as Clock from "effect/Clock"
-import * as Context from "effect/Context"
 import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import * as Latch from "effect/Latch"
-
 import * as Scope from "effect/Scope"
 import { background } from "../internal/background.ts"
 import type { HealthRegistry, PartHandle } from "../internal/health.ts"
 import type { QueueMetrics } from "../internal/queueMetrics.ts"
 import type { Spanned } from "../internal/telemetry.ts"
-import type { Capabilities, Claimed, ClaimRequest, Consumer, Outcome, Settlement } from "./driver.ts"
+import type { Capabilities, Claimed, ClaimRequest, Consumer, Outcome } from "./driver.ts"
 import { soloAfter } from "./driver.ts"
-import { AlreadySettled, ClaimLost, type QueueError } from "./QueueError.ts"
-import { refusedVerb } from "./refusals.ts"
+import type { QueueError } from "./QueueError.ts"
+import { type Control, type ControlParts, type Pending, Slot, SlotControl, type Solo } from "./slot.ts"
 import type { SoloGate } from "./soloGate.ts"
 
 /** A settle of a handler that has ended waits this long at most for its finalizers after being interrupted. */
 const stubborn = "5 seconds"
 const maxBatch = 256
+/** So many handlers start in one turn of the event loop, which others need too. */
+const startsPerTurn = 128
 
 export interface EngineOptions {
   readonly queue: string
@@ -39,20 +39,6 @@ export interface EngineOptions {
   readonly lease: number
   /** Milliseconds. */
   readonly drain: number
-}
-
-/** What a running delivery may ask of the engine. */
-export interface Control {
-  /** Settles by hand. */
-  readonly settle: (outcome: Outcome) => Effect.Effect<void, ClaimLost | AlreadySettled | QueueError>
-  readonly extend: Effect.Effect<void, ClaimLost | QueueError>
-  /**
-   * For a commit that acks it, called when the commit is sent: until its outcome is known, finding the claim gone is no loss.
-   * The answer is called with the outcome, `undefined` when it stays unknown.
-   */
-  readonly joinCommit: Effect.Effect<() => (held: boolean | undefined) => void, ClaimLost | AlreadySettled>
-  /** Completes when it was settled by hand or by a commit, or its claim was lost. */
-  readonly settled: Effect.Effect<void>
 }
 
 export interface EngineHandler {
@@ -69,104 +55,6 @@ export interface EngineEnvironment {
   readonly spanned: Spanned
 }
 
-interface Slot {
-  readonly claimed: Claimed
-  /** Of a message that runs alone: whether its turn has come, and how to give it up. */
-  readonly solo: { granted: boolean; cancel: () => void } | undefined
-  fiber: Fiber.Fiber<void> | undefined
-  /** The first settle wins; set when it is decided. */
-  settled: Outcome["_tag"] | undefined
-  joined: boolean
-  /** A commit of the program acked it. */
-  committed: boolean
-  readonly end: Latch.Latch
-  /** Why the engine interrupted it. */
-  interrupted: "drain" | "lost" | undefined
-}
-
-interface Pending {
-  readonly slot: Slot
-  readonly settlement: Settlement
-  readonly done: Deferred.Deferred<"settled" | "lost"> | undefined
-}
-
-/** What deliveries ask of their engine. */
-interface ControlParts {
-  readonly queue: string
-  readonly capabilities: Capabilities
-  readonly consumer: Consumer
-  readonly enqueueSettle: (slot: Slot, outcome: Outcome, done: Pending["done"]) => void
-  readonly loseClaim: (slot: Slot) => Effect.Effect<void>
-  readonly undecided: (slot: Slot) => boolean
-  readonly finish: (slot: Slot) => void
-  readonly wake: Latch.Latch
-}
-
-/** Made for every delivery, and asked by few: nothing is prepared. */
-class SlotControl implements Control {
-  readonly #slot: Slot
-  readonly #parts: ControlParts
-  constructor(slot: Slot, parts: ControlParts) {
-    this.#slot = slot
-    this.#parts = parts
-  }
-  get #first(): Effect.Effect<void, ClaimLost | AlreadySettled> {
-    const slot = this.#slot
-    const { id } = slot.claimed.message
-    return Effect.suspend((): Effect.Effect<void, ClaimLost | AlreadySettled> => {
-      if (slot.interrupted === "lost") return Effect.fail(new ClaimLost({ id, queue: this.#parts.queue }))
-      return slot.settled === undefined ? Effect.void : Effect.fail(new AlreadySettled({ id, how: slot.settled }))
-    })
-  }
-  settle(outcome: Outcome): Effect.Effect<void, ClaimLost | AlreadySettled | QueueError> {
-    const slot = this.#slot
-    const { enqueueSettle, queue } = this.#parts
-    return Effect.flatMap(this.#first, () => {
-      const done = Deferred.makeUnsafe<"settled" | "lost">()
-      enqueueSettle(slot, outcome, done)
-      return Effect.flatMap(Deferred.await(done), (end) =>
-        end === "lost" ? Effect.fail(new ClaimLost({ id: slot.claimed.message.id, queue })) : Effect.void
-      )
-    })
-  }
-  get extend(): Effect.Effect<void, ClaimLost | QueueError> {
-    const slot = this.#slot
-    const { capabilities, consumer, loseClaim, queue, undecided } = this.#parts
-    const { message, token } = slot.claimed
-    const refused = refusedVerb(capabilities, "leases")
-    if (refused !== undefined) return Effect.fail(refused)
-    return Effect.flatMap(
-      Effect.suspend(() => consumer.extend([token])),
-      ([state]) =>
-        state === "lost"
-          ? Effect.andThen(
-              undecided(slot) ? loseClaim(slot) : Effect.void,
-              Effect.fail(new ClaimLost({ id: message.id, queue }))
-            )
-          : Effect.void
-    )
-  }
-  get joinCommit(): Effect.Effect<() => (held: boolean | undefined) => void, ClaimLost | AlreadySettled> {
-    const slot = this.#slot
-    const { finish, wake } = this.#parts
-    return Effect.as(this.#first, () => {
-      slot.joined = true
-      return (committed: boolean | undefined) => {
-        if (committed === false) slot.joined = false
-        if (committed !== true) return
-        slot.settled = "ack"
-        slot.committed = true
-        slot.end.openUnsafe()
-        finish(slot)
-        wake.openUnsafe()
-      }
-    })
-  }
-  get settled(): Effect.Effect<void> {
-    return this.#slot.end.await
-  }
-}
-
 /** Runs until the scope closes. */
 export const runEngine = (
   consumerOf: Effect.Effect<Consumer, QueueError, Scope.Scope>,
@@ -176,6 +64,10 @@ export const runEngine = (
 ): Effect.Effect<void, QueueError, Scope.Scope> =>
   Effect.gen(function* () {
     const { queue } = options
+    const { capabilities, gate, metrics } = env
+    const context = yield* Effect.context<never>()
+    const clock = yield* Clock.Clock
+    const fork = Effect.runForkWith(context)
     const own = yield* Scope.make()
     yield* Effect.addFinalizer(() => Effect.andThen(Scope.close(own, Exit.void), Effect.sync(abandon)))
     const consumer = yield* Scope.provide(consumerOf, own)
@@ -195,7 +87,7 @@ export const runEngine = (
 
     yield* Scope.provide(
       Effect.acquireRelease(
-        Effect.sync(() => env.gate.onOpen(() => wake.openUnsafe())),
+        Effect.sync(() => gate.onOpen(() => wake.openUnsafe())),
         (remove) => Effect.sync(remove)
       ),
       own
@@ -207,7 +99,7 @@ export const runEngine = (
     }
     const enqueueSettle = (slot: Slot, outcome: Outcome, done: Pending["done"]) => {
       slot.settled = outcome._tag
-      slot.end.openUnsafe()
+      slot.end()
       pending.push({
         slot,
         done,
@@ -215,18 +107,17 @@ export const runEngine = (
       })
       wake.openUnsafe()
     }
-    const loseClaim = (slot: Slot): Effect.Effect<void> =>
-      Effect.suspend(() => {
-        finish(slot)
-        leaveBacklog(slot)
-        slot.end.openUnsafe()
-        if (slot.interrupted !== undefined) return Effect.void
-        slot.interrupted = "lost"
-        slot.settled ??= "release"
-        lost.push(slot.claimed.message.id)
-        slot.fiber?.interruptUnsafe()
-        return env.metrics.claimLost
-      })
+    const loseClaim = (slot: Slot) => {
+      finish(slot)
+      leaveBacklog(slot)
+      slot.end()
+      if (slot.interrupted !== undefined) return
+      slot.interrupted = "lost"
+      slot.settled ??= "release"
+      lost.push(slot.claimed.message.id)
+      slot.fiber?.interruptUnsafe()
+      metrics.claimLost(context)
+    }
     /** One line for all: after a stall every claim is lost at once. */
     const reportLost: Effect.Effect<void> = Effect.suspend(() => {
       const ids = lost.splice(0)
@@ -239,7 +130,7 @@ export const runEngine = (
       const at = backlog.indexOf(slot)
       if (at < 0) return
       backlog.splice(at, 1)
-      if (slot.solo?.granted === true) env.gate.leave()
+      if (slot.solo?.granted === true) gate.leave()
       else slot.solo?.cancel()
     }
     /** Nobody talks to the driver any more: what still runs has lost its claim. */
@@ -247,13 +138,11 @@ export const runEngine = (
       for (const slot of [...held.values(), ...active]) {
         slot.interrupted = "lost"
         slot.settled ??= "release"
-        slot.end.openUnsafe()
+        slot.end()
       }
       held.clear()
       for (const { done } of pending.splice(0)) if (done !== undefined) Deferred.doneUnsafe(done, Exit.succeed("lost"))
     }
-    /** While a settle or a commit is under way its own answer tells, not a heartbeat that came behind it. */
-    const undecided = (slot: Slot) => slot.settled === undefined && !slot.joined
     const releaseBacklog = (but?: Slot) => {
       for (const slot of Array.from(backlog)) {
         if (slot === but) continue
@@ -262,183 +151,173 @@ export const runEngine = (
       }
     }
 
-    const { capabilities } = env
-    const parts: ControlParts = { queue, capabilities, consumer, enqueueSettle, loseClaim, undecided, finish, wake }
+    const parts: ControlParts = { queue, capabilities, consumer, enqueueSettle, loseClaim, finish, wake }
 
-    /** One delivery, from the start of its handler until its end is decided. */
-    const deliver = (slot: Slot): Effect.Effect<void> =>
-      Effect.uninterruptibleMask((restore) =>
-        Effect.withFiber((fiber) => {
-          const clock = Context.get(fiber.context, Clock.Clock)
-          const start = clock.currentTimeMillisUnsafe()
-          const { deliveryCount, message } = slot.claimed
-          const waited = Math.max(0, start - (message.notBefore ?? message.enqueuedAt))
-          env.metrics.delivered(fiber.context, deliveryCount === 1 ? waited : undefined)
-          const decided = (outcome: Outcome) => {
-            if (slot.settled === undefined) enqueueSettle(slot, outcome, undefined)
-          }
-          return Effect.flatMap(
-            Effect.exit(restore(handler.run(slot.claimed, new SlotControl(slot, parts)))),
-            (exit) => {
-              env.metrics.handled(fiber.context, clock.currentTimeMillisUnsafe() - start)
-              if (slot.settled !== undefined) return slot.committed ? env.metrics.settled("ack", 1) : Effect.void
-              return slot.interrupted === "drain" && Exit.isFailure(exit)
-                ? Effect.sync(() => decided({ _tag: "release", delay: 0 }))
-                : Effect.map(handler.decide(slot.claimed, exit), decided)
-            }
-          )
-        }).pipe(
-          Effect.ensuring(
-            Effect.sync(() => {
-              running--
-              active.delete(slot)
-              if (held.size === 0 && active.size === 0) quiet.openUnsafe()
-              env.gate.leave()
-              wake.openUnsafe()
-            })
-          )
-        )
-      )
-
-    const startSlot = (slot: Slot): Effect.Effect<void> => {
+    /** Runs the handler in a fiber of its own, here until it first waits. */
+    const startSlot = (slot: Slot) => {
       running++
       active.add(slot)
-      return Effect.map(Effect.forkDetach(deliver(slot), { startImmediately: true }), (fiber) => {
-        slot.fiber = fiber
-        if (slot.interrupted !== undefined) fiber.interruptUnsafe()
-      })
+      slot.startedAt = clock.currentTimeMillisUnsafe()
+      const { deliveryCount, message } = slot.claimed
+      const waited = Math.max(0, slot.startedAt - (message.notBefore ?? message.enqueuedAt))
+      metrics.delivered(context, deliveryCount === 1 ? waited : undefined)
+      const fiber = fork(handler.run(slot.claimed, new SlotControl(slot, parts)))
+      slot.fiber = fiber
+      fiber.addObserver((exit) => ended(slot, exit))
+      // Interrupted before it was known which fiber to interrupt.
+      if (slot.interrupted !== undefined) fiber.interruptUnsafe()
+    }
+    /** The handler and its finalizers have ended; how the delivery ends may still take a while to decide. */
+    const ended = (slot: Slot, exit: Exit.Exit<unknown, unknown>) => {
+      metrics.handled(context, clock.currentTimeMillisUnsafe() - slot.startedAt)
+      if (slot.settled !== undefined) {
+        if (slot.committed) metrics.settled(context, "ack", 1)
+        return leave(slot)
+      }
+      if (slot.interrupted === "drain" && Exit.isFailure(exit)) return decided(slot, { _tag: "release", delay: 0 })
+      const decision = handler.decide(slot.claimed, exit)
+      fork(decision).addObserver((made) => (Exit.isSuccess(made) ? decided(slot, made.value) : leave(slot)))
+    }
+    const decided = (slot: Slot, outcome: Outcome) => {
+      if (slot.settled === undefined) enqueueSettle(slot, outcome, undefined)
+      leave(slot)
+    }
+    /** Its place is free. */
+    const leave = (slot: Slot) => {
+      running--
+      active.delete(slot)
+      if (held.size === 0 && active.size === 0) quiet.openUnsafe()
+      gate.leave()
+      wake.openUnsafe()
     }
 
     /** Takes in what was claimed; the first `start` that may run beside others run at once. */
-    const dispatch = (claimed: ReadonlyArray<Claimed>, start: number): Effect.Effect<void> =>
-      Effect.suspend(() => {
-        const now: Array<Slot> = []
-        const alone: Array<NonNullable<Slot["solo"]>> = []
-        for (const one of claimed) {
-          const slot: Slot = {
-            claimed: one,
-            solo: one.lostStarted >= soloAfter ? { granted: false, cancel: () => undefined } : undefined,
-            fiber: undefined,
-            settled: undefined,
-            joined: false,
-            committed: false,
-            end: Latch.makeUnsafe(false),
-            interrupted: undefined
-          }
-          held.set(one.token, slot)
-          if (slot.solo !== undefined) alone.push(slot.solo)
-          // Not now when a stop or a lone message of another worker came while the claim was under way.
-          if (!stopping && slot.solo === undefined && now.length < start && env.gate.open) {
-            env.gate.enter()
-            now.push(slot)
-          } else backlog.push(slot)
-        }
-        if (stopping) releaseBacklog()
-        else
-          for (const solo of alone)
-            solo.cancel = env.gate.enterAlone(() => {
-              solo.granted = true
-              wake.openUnsafe()
-            })
-        if (held.size > 0) {
-          quiet.closeUnsafe()
-          holding.openUnsafe()
-        }
-        return Effect.forEach(
-          now,
-          (slot) => {
-            if (!stopping) return startSlot(slot)
-            // The stop came between two starts.
-            env.gate.leave()
-            enqueueSettle(slot, { _tag: "release", delay: 0 }, undefined)
-            return Effect.void
-          },
-          { discard: true }
+    const dispatch = (claimed: ReadonlyArray<Claimed>, start: number): Effect.Effect<void> => {
+      if (claimed.length === 0) return Effect.void
+      const now: Array<Slot> = []
+      const alone: Array<Solo> = []
+      for (const one of claimed) {
+        const slot = new Slot(
+          one,
+          one.lostStarted >= soloAfter ? { granted: false, cancel: () => undefined } : undefined
         )
-      })
+        held.set(one.token, slot)
+        if (slot.solo !== undefined) alone.push(slot.solo)
+        // Not now when a stop or a lone message of another worker came while the claim was under way.
+        if (!stopping && slot.solo === undefined && now.length < start && gate.open) {
+          gate.enter()
+          now.push(slot)
+        } else backlog.push(slot)
+      }
+      if (stopping) releaseBacklog()
+      else
+        for (const solo of alone)
+          solo.cancel = gate.enterAlone(() => {
+            solo.granted = true
+            wake.openUnsafe()
+          })
+      quiet.closeUnsafe()
+      holding.openUnsafe()
+      return startAll(now, 0)
+    }
+    const startAll = (slots: ReadonlyArray<Slot>, from: number): Effect.Effect<void> => {
+      const end = Math.min(slots.length, from + startsPerTurn)
+      for (const slot of slots.slice(from, end))
+        if (stopping) {
+          // The stop came between two starts.
+          gate.leave()
+          enqueueSettle(slot, { _tag: "release", delay: 0 }, undefined)
+        } else startSlot(slot)
+      return end === slots.length ? Effect.void : Effect.flatMap(Effect.yieldNow, () => startAll(slots, end))
+    }
 
     /** Starts what waits in the backlog, as far as slots are free. Their start is recorded before their handlers run. */
-    const startBacklog: Effect.Effect<void, QueueError> = Effect.gen(function* () {
+    const startBacklog = (): Effect.Effect<void, QueueError> => {
       const next: Array<Slot> = []
       for (const slot of backlog) {
         if (running + next.length >= options.concurrency) break
-        if (slot.solo === undefined ? env.gate.open : slot.solo.granted) next.push(slot)
+        if (slot.solo === undefined ? gate.open : slot.solo.granted) next.push(slot)
       }
-      if (next.length === 0) return
+      if (next.length === 0) return Effect.void
       // Where every lost claim counts, none is held beside a message that may kill the process.
       const alone = capabilities.startMarks ? undefined : next.find((slot) => slot.solo !== undefined)
-      if (alone !== undefined && backlog.length > 1) return releaseBacklog(alone)
-      const states = yield* consumer.start(next.map((slot) => slot.claimed.token))
-      for (const [i, slot] of next.entries()) {
-        if (states[i] === "lost") yield* loseClaim(slot)
-        // The heartbeat may have found it lost meanwhile, or a lone message may have come in.
-        const at = backlog.indexOf(slot)
-        if (at < 0 || (slot.solo === undefined && !env.gate.open)) continue
-        backlog.splice(at, 1)
-        if (slot.solo === undefined) env.gate.enter()
-        yield* startSlot(slot)
-      }
-    })
+      if (alone !== undefined && backlog.length > 1) return Effect.sync(() => releaseBacklog(alone))
+      return Effect.map(consumer.start(next.map((slot) => slot.claimed.token)), (states) => {
+        for (const [i, slot] of next.entries()) {
+          if (states[i] === "lost") loseClaim(slot)
+          // The heartbeat may have found it lost meanwhile, or a lone message may have come in.
+          const at = backlog.indexOf(slot)
+          if (at < 0 || (slot.solo === undefined && !gate.open)) continue
+          backlog.splice(at, 1)
+          if (slot.solo === undefined) gate.enter()
+          startSlot(slot)
+        }
+      })
+    }
 
     const request = (): ClaimRequest => {
-      if (stopping || !env.gate.open) return { max: 0, start: 0 }
+      if (stopping || !gate.open) return { max: 0, start: 0 }
       const start = Math.max(0, options.concurrency - running - backlog.length)
       const spare = Math.max(0, options.prefetch - Math.max(0, backlog.length + running - options.concurrency))
       return { max: start + spare, start }
     }
 
-    /** One turn of the loop: settle, claim, start. Answers whether there is reason to turn again at once. */
-    const turn = Effect.gen(function* () {
-      yield* stopping ? Effect.void : startBacklog
-      const next = request()
-      if (pending.length > 0) {
-        const batch = pending.splice(0, maxBatch)
-        const answer = yield* Effect.tapCause(
-          env.spanned(
-            `settle ${queue}`,
-            {
-              "messaging.system": "effect-seams",
-              "messaging.operation.name": "settle",
-              "messaging.operation.type": "settle",
-              "messaging.destination.name": queue,
-              "messaging.batch.message_count": batch.length
-            },
-            consumer.settle(
-              batch.map((one) => one.settlement),
-              next
-            )
-          ),
-          () => Effect.sync(() => pending.unshift(...batch))
-        )
-        const ends = new Map<string, number>()
-        for (const [i, one] of batch.entries()) {
-          const result = answer.results[i] ?? "lost"
-          if (one.done !== undefined) Deferred.doneUnsafe(one.done, Exit.succeed(result))
-          if (result === "lost") {
-            yield* loseClaim(one.slot)
-            continue
+    const settleSpan = {
+      "messaging.system": "effect-seams",
+      "messaging.operation.name": "settle",
+      "messaging.operation.type": "settle",
+      "messaging.destination.name": queue
+    }
+    /** Settles what has ended and claims for the free slots, in one round trip. */
+    const settle = (batch: ReadonlyArray<Pending>, next: ClaimRequest): Effect.Effect<boolean, QueueError> => {
+      const settlements = batch.map((one) => one.settlement)
+      const answer = env.spanned(
+        `settle ${queue}`,
+        { ...settleSpan, "messaging.batch.message_count": batch.length },
+        consumer.settle(settlements, next)
+      )
+      return Effect.flatMap(
+        Effect.tapCause(answer, () => Effect.sync(() => pending.unshift(...batch))),
+        ({ claimed, results }) => {
+          const ends = new Map<Outcome["_tag"], number>()
+          for (const [i, one] of batch.entries()) {
+            const result = results[i] ?? "lost"
+            if (one.done !== undefined) Deferred.doneUnsafe(one.done, Exit.succeed(result))
+            if (result === "lost") {
+              loseClaim(one.slot)
+              continue
+            }
+            finish(one.slot)
+            const how = one.settlement.outcome._tag
+            ends.set(how, (ends.get(how) ?? 0) + 1)
           }
-          finish(one.slot)
-          const how = one.settlement.outcome._tag
-          ends.set(how, (ends.get(how) ?? 0) + 1)
+          for (const [how, n] of ends) metrics.settled(context, how, n)
+          return Effect.map(dispatch(claimed, next.start), () => claimed.length > 0 || pending.length > 0)
         }
-        for (const [how, n] of ends) yield* env.metrics.settled(how, n)
-        yield* dispatch(answer.claimed, next.start)
-        return answer.claimed.length > 0 || pending.length > 0
-      }
-      if (next.max === 0) return false
-      const claimed = yield* consumer.claim(next)
-      yield* dispatch(claimed, next.start)
-      return claimed.length > 0
-    })
+      )
+    }
+    const exchange = (): Effect.Effect<boolean, QueueError> => {
+      const next = request()
+      if (pending.length > 0) return settle(pending.splice(0, maxBatch), next)
+      if (next.max === 0) return Effect.succeed(false)
+      return Effect.flatMap(consumer.claim(next), (claimed) =>
+        Effect.as(dispatch(claimed, next.start), claimed.length > 0)
+      )
+    }
+    /** One turn of the loop: start, settle, claim. Answers whether there is reason to turn again at once. */
+    const turn = Effect.uninterruptible(
+      Effect.suspend(() => {
+        wake.closeUnsafe()
+        return stopping || backlog.length === 0 ? exchange() : Effect.flatMap(startBacklog(), exchange)
+      })
+    )
 
     const loop = (part: PartHandle): Effect.Effect<void, QueueError> =>
       Effect.gen(function* () {
         while (true) {
-          wake.closeUnsafe()
           // A message that is claimed is in `held` before anything can interrupt.
-          const again = yield* Effect.uninterruptible(turn)
-          yield* reportLost
+          const again = yield* turn
+          if (lost.length > 0) yield* reportLost
           yield* part.up
           if (again || (pending.length > 0 && !stopping)) continue
           if (stopping && pending.length === 0 && held.size === 0) return
@@ -467,7 +346,7 @@ export const runEngine = (
           overdue = false
           yield* part.up
           for (const [i, slot] of slots.entries())
-            if (states[i] === "lost" && held.has(slot.claimed.token) && undecided(slot)) yield* loseClaim(slot)
+            if (states[i] === "lost" && held.has(slot.claimed.token) && slot.undecided) loseClaim(slot)
           yield* reportLost
         }
       })

@@ -15,7 +15,7 @@ import { withDeadLetterStore } from "./deadLetterStore.ts"
 import type { Capabilities, Consumer, DeadLetters, Driver, Published, Stats } from "./driver.ts"
 import type { EngineHandler, EngineOptions } from "./engine.ts"
 import { runEngine } from "./engine.ts"
-import type { Enqueued, MessageId } from "./model.ts"
+import type { Enqueued } from "./model.ts"
 import { EnqueueUnknown, InvalidName, QueueError, Unavailable } from "./QueueError.ts"
 import { refusedPublication, refusedVerb } from "./refusals.ts"
 import { SoloGate } from "./soloGate.ts"
@@ -171,15 +171,21 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
             })
       return capabilities.idempotentIds ? answered : Effect.mapError(answered, mayAddTwice)
     }
-    const meterAccepted = (batch: ReadonlyArray<Publication>, published: ReadonlyArray<Published>) => {
-      if (batch.length === 1)
-        return published[0]!.duplicate ? Effect.void : metricsOf(batch[0]!.message.queue).enqueued(1)
+    const meterAccepted = (
+      context: Context.Context<never>,
+      batch: ReadonlyArray<Publication>,
+      published: ReadonlyArray<Published>
+    ) => {
+      if (batch.length === 1) {
+        if (!published[0]!.duplicate) metricsOf(batch[0]!.message.queue).enqueued(context, 1)
+        return
+      }
       const accepted = new Map<string, number>()
       for (const [i, one] of published.entries()) {
         const { queue } = batch[i]!.message
         if (!one.duplicate) accepted.set(queue, (accepted.get(queue) ?? 0) + 1)
       }
-      return Effect.forEach(accepted, ([queue, n]) => metricsOf(queue).enqueued(n), { discard: true })
+      for (const [queue, n] of accepted) metricsOf(queue).enqueued(context, n)
     }
     const publish: Service["publish"] = (batch) => {
       for (const publication of batch) {
@@ -189,8 +195,13 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
       if (batch.length === 0) return Effect.succeed([])
       // A sent message is not abandoned half-way: an interruption waits for the outcome.
       return Effect.uninterruptible(
-        Effect.tap(sent(batch), (published) => meterAccepted(batch, published))
-      ) as Effect.Effect<ReadonlyArray<Enqueued & { readonly id: MessageId }>, QueueError>
+        Effect.withFiber((fiber) =>
+          Effect.map(sent(batch), (published) => {
+            meterAccepted(fiber.context, batch, published)
+            return published as ReadonlyArray<Enqueued>
+          })
+        )
+      )
     }
 
     return {

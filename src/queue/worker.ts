@@ -15,8 +15,8 @@ import { extract, withExtracted } from "../internal/traceContext.ts"
 import { Op } from "../kv/op.ts"
 import { Kv } from "../kv/service.ts"
 import type { Claimed, Outcome } from "./driver.ts"
-import type { MessageCodec } from "./encode.ts"
-import type { Control, EngineHandler, EngineOptions } from "./engine.ts"
+import { mapNow, type MessageCodec } from "./encode.ts"
+import type { EngineHandler, EngineOptions } from "./engine.ts"
 import type { Delivery, MessageId, RetryOptions, SettleError } from "./model.ts"
 import { DrainLimit } from "./drain.ts"
 import { CurrentDelivery } from "./model.ts"
@@ -24,6 +24,7 @@ import type { QueueError } from "./QueueError.ts"
 import { delayAfter, type RetryPolicy, retryPolicy } from "./retry.ts"
 import type { Service } from "./service.ts"
 import { delayMillis, Settle } from "./settle.ts"
+import type { Control } from "./slot.ts"
 
 /**
  * How a worker runs its handlers, and what becomes of what they cannot handle.
@@ -66,6 +67,8 @@ export interface WorkerOptions<in E> {
 const lostUnstartedLimit = 20
 /** A later trace links to the producer's instead of continuing it. */
 const linkAfter = 60_000
+
+const acked = Effect.succeed({ _tag: "ack" } as const)
 
 const defaults = { concurrency: 1, prefetch: 0, lease: 30_000, drain: 20_000 }
 
@@ -133,29 +136,30 @@ class RunFailure {
   }
 }
 
-export const engineHandler = (spec: WorkerSpec, service: Service, context: Context.Context<any>): EngineHandler => {
+/** Its effects need what the handlers need: the fiber that starts the worker has it. */
+export const engineHandler = (spec: WorkerSpec, service: Service): EngineHandler => {
   const policy = retryPolicy(spec.options.retry, spec.retry)
   const { options, queue } = spec
+  const undecodable = (detail: string) =>
+    new Undeliverable(options.onInvalid ?? "deadLetter", `the payload does not decode: ${detail}`)
   return {
-    run: (claimed, control) => {
-      const early = undeliverable(spec, policy, claimed)
-      if (early !== undefined) return Effect.fail(early)
-      const { message } = claimed
-      const handler = spec.handlerOf(message.name)!
-      const codec = spec.codecs.get(message.name)!
-      const timeout = message.timeout ?? (spec.timesItself === true ? undefined : options.timeout)
-      const program = Effect.flatMap(
-        Effect.mapError(
-          codec.decode(message.payload),
-          (detail) => new Undeliverable(options.onInvalid ?? "deadLetter", `the payload does not decode: ${detail}`)
-        ),
-        (payload) => {
+    run: (claimed, control) =>
+      Effect.suspend(() => {
+        const early = undeliverable(spec, policy, claimed)
+        if (early !== undefined) return Effect.fail(early)
+        const { message } = claimed
+        const handler = spec.handlerOf(message.name)!
+        const { decode, encodeSuccess } = spec.codecs.get(message.name)!
+        const timeout = message.timeout ?? (spec.timesItself === true ? undefined : options.timeout)
+        const handed = (payload: unknown): Effect.Effect<unknown, unknown> => {
           const delivery = new HandedDelivery(claimed, payload, control, policy)
-          const run = Effect.scoped(Effect.suspend(() => handler(payload, delivery, control)))
-          const result = Effect.provideService(within(run, timeout), CurrentDelivery, delivery)
-          const { encodeSuccess } = codec
+          const run = within(Effect.scoped(handler(payload, delivery, control)), timeout) as Effect.Effect<
+            unknown,
+            unknown
+          >
+          const result = Effect.provideService(run, CurrentDelivery, delivery)
           return encodeSuccess === undefined
-            ? Effect.asVoid(result)
+            ? result
             : Effect.flatMap(result, (value) =>
                 Effect.mapError(
                   encodeSuccess(value),
@@ -163,11 +167,14 @@ export const engineHandler = (spec: WorkerSpec, service: Service, context: Conte
                 )
               )
         }
-      )
-      return Effect.provideContext(processSpan(service, claimed, program), context)
-    },
+        const program = Effect.suspend(() => mapNow(decode(message.payload), handed, undecodable))
+        return processSpan(service, claimed, program)
+      }),
     decide: (claimed, exit) => {
-      if (Exit.isSuccess(exit)) return Effect.succeed({ _tag: "ack", result: exit.value as string | undefined })
+      if (Exit.isSuccess(exit)) {
+        const encoded = spec.codecs.get(claimed.message.name)?.encodeSuccess !== undefined
+        return encoded ? Effect.succeed({ _tag: "ack", result: exit.value as string }) : acked
+      }
       return Effect.gen(function* () {
         const failure = Cause.squash(exit.cause)
         if (failure instanceof Undeliverable) {
@@ -374,7 +381,6 @@ const processSpan = <A, E, R>(
 /** Starts a worker in the scope. */
 export const startWorker = (spec: WorkerSpec, service: Service): Effect.Effect<void, QueueError, Scope.Scope> =>
   Effect.gen(function* () {
-    const context = Context.omit(CurrentDelivery)(yield* Effect.context<any>()) as Context.Context<any>
     const { times } = retryPolicy(spec.options.retry, spec.retry)
     if (!(Number.isSafeInteger(times) && times >= 0) && times !== Number.POSITIVE_INFINITY)
       return yield* Effect.die(
@@ -389,5 +395,9 @@ export const startWorker = (spec: WorkerSpec, service: Service): Effect.Effect<v
           )
         )
     }
-    yield* service.work(yield* engineOptions(spec.queue, spec.options), engineHandler(spec, service, context))
+    // A worker started within a delivery is none of its business.
+    yield* Effect.updateContext(
+      service.work(yield* engineOptions(spec.queue, spec.options), engineHandler(spec, service)),
+      (context: Context.Context<any>) => Context.omit(CurrentDelivery)(context) as Context.Context<Scope.Scope>
+    )
   }) as Effect.Effect<void, QueueError, Scope.Scope>
