@@ -103,11 +103,15 @@ export const treeOf = (
 ): ReadonlyArray<{ readonly span: Span; readonly depth: number }> => {
   const all = spans.filter((span) => span.traceId === traceId).toSorted((a, b) => a.start - b.start)
   const known = new Set(all.map(({ spanId }) => spanId))
-  const below = (parent: string | undefined, depth: number): ReadonlyArray<{ span: Span; depth: number }> =>
-    all
-      .filter(({ parentSpanId }) =>
-        parent === undefined ? parentSpanId === undefined || !known.has(parentSpanId) : parentSpanId === parent
-      )
-      .flatMap((span) => [{ span, depth }, ...below(span.spanId, depth + 1)])
-  return below(undefined, 0)
+  const rows: Array<{ readonly span: Span; readonly depth: number }> = []
+  const add = (parent: string | undefined, depth: number): void => {
+    for (const span of all) {
+      const under = span.parentSpanId !== undefined && known.has(span.parentSpanId) ? span.parentSpanId : undefined
+      if (under !== parent) continue
+      rows.push({ span, depth })
+      add(span.spanId, depth + 1)
+    }
+  }
+  add(undefined, 0)
+  return rows
 }
