@@ -432,14 +432,14 @@ describe("one port", () => {
         for (const [name, value] of Object.entries(headers)) head.push(`${name}: ${value}`)
         const sent = yield* Effect.callback<number>((resume) => {
           const socket = net.connect(port, "127.0.0.1")
-          let bytes = 0
+          let count = 0
           const more = () => {
             if (socket.destroyed) return
-            bytes += 65_536
+            count += 65_536
             socket.write(`10000\r\n${"x".repeat(65_536)}\r\n`, () => setImmediate(more))
           }
           socket.on("error", () => undefined)
-          socket.on("close", () => resume(Effect.succeed(bytes)))
+          socket.on("close", () => resume(Effect.succeed(count)))
           socket.on("connect", () => socket.write(`${head.join("\r\n")}\r\n\r\n`, more))
         })
         // What the buffers of the machine take in between counts too.
