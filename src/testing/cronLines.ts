@@ -1,5 +1,5 @@
 /**
- * Lines between a scheduler and its Kv that tests can cut or stop.
+ * Lines between those who work and their Kv that tests can cut or stop.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -12,9 +12,11 @@ const around = (kv: Kv.Service, guarded: Around): Kv.Service => ({
   ...kv,
   now: guarded(kv.now),
   get: (key) => guarded(kv.get(key)),
+  getMany: (keys) => guarded(kv.getMany(keys)),
   has: (key) => guarded(kv.has(key)),
   page: (selector, options) => guarded(kv.page(selector, options)),
   set: (key, value, options) => guarded(kv.set(key, value, options)),
+  delete: (key) => guarded(kv.delete(key)),
   commit: (steps) => guarded(kv.commit(steps))
 })
 

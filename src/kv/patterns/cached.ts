@@ -56,7 +56,8 @@ export interface CachedOptions<KS extends KeySchema, S extends Schema.Top, X ext
   readonly errorTimeToLive?: Duration.Input | undefined
   /**
    * How long a value may still be handed out after it stopped being fresh: whoever gets it then starts a new computation in the
-   * background. Default: 0, who asks waits.
+   * background. When that fails the stale value stays, and the next computation begins a second later at the soonest. Default: 0,
+   * who asks waits.
    */
   readonly staleFor?: Duration.Input | undefined
   /**
@@ -92,6 +93,8 @@ export interface Cached<in K, out A, out E> {
 }
 
 const room = "~effect-seams/cached"
+/** Milliseconds from a failed computation of a stale value to the next one. */
+const retryPause = 1_000
 const of = "Kv.cached"
 
 /**
@@ -209,7 +212,7 @@ export const cached = <KS extends KeySchema, S extends Schema.Top, E, R, X exten
           const observer = new Observer(place)
           while (true) {
             const seen = yield* restore(patiently(settings.lease, look(place, [value, fresh])))
-            const isFresh = seen.others[1] !== undefined && Option.isSome(seen.others[1])
+            const isFresh = hasEntry(seen.others[1])
             const kept = isFresh && !anew ? yield* read(seen.others[0]) : undefined
             if (kept !== undefined) return yield* kept
             const rest = observer.rest(seen.beat, yield* monotonicMillis)
@@ -223,7 +226,13 @@ export const cached = <KS extends KeySchema, S extends Schema.Top, E, R, X exten
             if (held === undefined) continue
             const { exit, interrupted, lost } = yield* holding(place, held, work(spot, held, key), restore)
             if (Exit.isSuccess(exit) && exit.value !== undefined) return yield* exit.value
-            if (lost === undefined) yield* giveBack(place, held)
+            if (lost === undefined) {
+              const stale =
+                Exit.isFailure(exit) && interrupted === undefined && fresh !== value && hasEntry(seen.others[0])
+              // While what it is computed from is down, whoever reads the stale value must not ask there each time.
+              const pause = Math.min(settings.timeToLive, retryPause)
+              yield* giveBack(place, held, stale ? [setStep(fresh, true, expiring(pause))] : [])
+            }
             if (interrupted !== undefined) return yield* Effect.failCause(interrupted)
             if (Exit.isSuccess(exit)) continue
             if (lost === undefined || exit.cause.reasons.some((reason) => reason._tag !== "Interrupt"))
@@ -322,6 +331,8 @@ const spotAt = (kv: Service, key: Key, packed: Packed, { lease, staleFor }: Sett
   const value: Key = [room, "value", ...key]
   return { packed, place: placeOf(kv, room, key, lease), value, fresh: staleFor > 0 ? [room, "fresh", ...key] : value }
 }
+
+const hasEntry = (entry: Option.Option<Entry> | undefined): boolean => entry !== undefined && Option.isSome(entry)
 
 /** Forever is no expiry. */
 const expiring = (millis: number) => (Number.isFinite(millis) ? Math.ceil(millis) : undefined)

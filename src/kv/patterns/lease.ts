@@ -143,9 +143,9 @@ export const giveBackSteps = (place: Place, held: Held): ReadonlyArray<Step> => 
 ]
 
 /** Gives the claim back. `false`: it was lost before. If the store cannot be reached the claim ends with its lease. */
-export const giveBack = (place: Place, held: Held): Effect.Effect<boolean> =>
+export const giveBack = (place: Place, held: Held, further: ReadonlyArray<Step> = []): Effect.Effect<boolean> =>
   shielded(
-    Effect.matchEffect(tryCommit(place.kv, giveBackSteps(place, held)), {
+    Effect.matchEffect(tryCommit(place.kv, [...giveBackSteps(place, held), ...further]), {
       onSuccess: (result) => Effect.succeed(!(result instanceof Conflict)),
       onFailure: (error) =>
         Effect.as(

@@ -27,7 +27,7 @@ export interface LimiterOptions<out I = Kv> {
   /**
    * `"sliding-window"` (default): in any window of this length, wherever it begins, at most `limit` is granted; it remembers each
    * grant. `"token-bucket"`: `limit` tokens come back per window, one after the other, and up to `burst` may be taken at once; in any
-   * time it grants at most `burst` and what came back in that time. It remembers two numbers.
+   * window of `d` ms it grants at most `burst + limit * d / window`. It remembers two numbers.
    */
   readonly algorithm?: "sliding-window" | "token-bucket" | undefined
   /** The most tokens a bucket holds: a whole number from 1. Default: `limit`. For a token bucket only. */
@@ -96,7 +96,8 @@ const largestWindowLimit = 5_000
  * compare-and-set and dated by the store's clock (`kv.now`); the dates of all grants keep the limit, in every window. Requests of one
  * process that come at the same time share a commit.
  *
- * Who waits has a place in the order of asking, and wakes once, when its time has come; interrupted, it gives its grant back.
+ * Who waits has a turn in the order of asking, and wakes once, when its time has come; interrupted, it gives its grant back (of a
+ * bucket: if nobody stands behind it).
  *
  * **What is guaranteed.** Never more than the limit is granted. Less may be used: what was granted to a process that crashed, or in a
  * commit whose outcome stayed unknown, counts until it has left the window. A clock that is set back grants nothing until it is where

@@ -44,6 +44,7 @@ interface Request {
   granted: Grant | undefined
   /** When it was decided, by the store's clock. */
   decided: number
+  joined: boolean
   /** Nobody waits for it any more. */
   given: boolean
 }
@@ -56,12 +57,13 @@ const largestBatch = 500
 export const makeCounters = (kv: Service, rule: Rule<unknown>): ((key: Key) => Counter) => {
   const lines = new Map<string, Array<Request>>()
 
+  const time = Effect.map(kv.now, Math.floor)
   const read = (key: Key) =>
     Effect.gen(function* () {
-      const entry = yield* kv.get(key)
-      // After the state, so that a clock which runs forward is not behind what it holds.
-      const now = Math.floor(yield* kv.now)
+      const [entry, early] = yield* Effect.all([kv.get(key), time], { concurrency: 2 })
       const state = (Option.isSome(entry) ? rule.decode(entry.value.value) : undefined) ?? rule.empty
+      // The two may have been read in either order: what was decided meanwhile must not look like a clock that was set back.
+      const now = early < rule.decided(state) ? yield* time : early
       return { entry, now, state }
     })
 
@@ -106,18 +108,18 @@ export const makeCounters = (kv: Service, rule: Rule<unknown>): ((key: Key) => C
       return { state, changed, result }
     })
 
-  const giveBack = (key: Key, { cost, granted }: Request): Effect.Effect<void> =>
-    granted === undefined
-      ? Effect.void
-      : Effect.ignore(
-          shielded(
-            change(key, (state) => ({
-              state: rule.giveBack(state, cost, granted.at),
-              changed: true,
-              result: undefined
-            }))
-          )
-        )
+  const giveBack = (key: Key, request: Request): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const { cost, granted } = request
+      if (granted === undefined) return Effect.void
+      request.granted = undefined
+      const without = (state: unknown) => ({
+        state: rule.giveBack(state, cost, granted.at),
+        changed: true,
+        result: undefined
+      })
+      return Effect.ignore(shielded(change(key, without)))
+    })
 
   /** Decides what has come, until nothing has; then the line is over. */
   const serve = (packed: string, key: Key, line: Array<Request>): Effect.Effect<void> =>
@@ -133,20 +135,24 @@ export const makeCounters = (kv: Service, rule: Rule<unknown>): ((key: Key) => C
           }
           const answer = answers.success[i]!
           if ("at" in answer) request.granted = answer
-          if (request.given) yield* Effect.forkDetach(giveBack(key, request))
-          else Deferred.doneUnsafe(request.done, Effect.succeed(answer))
+          Deferred.doneUnsafe(request.done, Effect.succeed(answer))
         }
       }
     })
 
   /** The work of a line goes on when the one who began it is interrupted. */
-  const join = (packed: string, key: Key, request: Request): Effect.Effect<void> => {
-    const known = lines.get(packed)
-    if (known !== undefined) return Effect.sync(() => void known.push(request))
-    const line = [request]
-    lines.set(packed, line)
-    return Effect.asVoid(Effect.forkDetach(serve(packed, key, line), { startImmediately: true }))
-  }
+  const join = (packed: string, key: Key, request: Request): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      request.joined = true
+      const known = lines.get(packed)
+      if (known !== undefined) {
+        known.push(request)
+        return Effect.void
+      }
+      const line = [request]
+      lines.set(packed, line)
+      return Effect.asVoid(Effect.forkDetach(serve(packed, key, line), { startImmediately: true }))
+    })
 
   /**
    * Returns a grant when the store's clock has come to it; one of the past at once. Where that clock was set back meanwhile, by more
@@ -158,7 +164,7 @@ export const makeCounters = (kv: Service, rule: Rule<unknown>): ((key: Key) => C
       let rest = grant.at - request.decided
       while (rest > 0) {
         yield* Effect.sleep(rest)
-        rest = grant.at - Math.floor(yield* kv.now)
+        rest = grant.at - (yield* time)
         if (rest <= request.most) continue
         yield* giveBack(key, request)
         return { retryAfter: rest }
@@ -173,12 +179,14 @@ export const makeCounters = (kv: Service, rule: Rule<unknown>): ((key: Key) => C
         Effect.suspend(() => {
           if (packed instanceof KvError) return Effect.fail(packed)
           const done = Deferred.makeUnsafe<Answer, KvError>()
-          const request: Request = { cost, most, done, granted: undefined, decided: 0, given: false }
+          const request: Request = { cost, most, done, granted: undefined, decided: 0, joined: false, given: false }
           return Effect.andThen(join(packed, key, request), Deferred.await(done)).pipe(
             Effect.flatMap((answer) => due(key, request, answer)),
             Effect.onError(() => {
               request.given = true
-              return giveBack(key, request)
+              // What is under way comes to its end first.
+              const outcome = request.joined ? Effect.exit(Deferred.await(done)) : Effect.void
+              return Effect.andThen(outcome, giveBack(key, request))
             })
           )
         }),

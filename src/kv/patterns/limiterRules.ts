@@ -13,7 +13,9 @@ export interface Rule<State> {
   readonly next: (state: State, cost: number, now: number) => number
   /** Grants it for that time. */
   readonly grant: (state: State, cost: number, at: number, now: number) => State
-  /** Takes a grant back that nobody used. */
+  /** The store's time at the last decision: who reads a time before it has read it too early, or the clock was set back. */
+  readonly decided: (state: State) => number
+  /** Takes a grant back that nobody used, as far as no later one rests on it. */
   readonly giveBack: (state: State, cost: number, at: number) => State
   /** How much can be granted at once. */
   readonly available: (state: State, now: number) => number
@@ -29,6 +31,7 @@ export interface Sliding {
   readonly runs: ReadonlyArray<Run>
   /** Grants that are not remembered any more bear on nothing from here on. */
   readonly floor: number
+  readonly decided: number
 }
 
 const isNumber = (u: unknown): u is number => typeof u === "number" && Number.isFinite(u)
@@ -40,7 +43,7 @@ const isNumber = (u: unknown): u is number => typeof u === "number" && Number.is
 export const slidingWindow = (limit: number, window: number): Rule<Sliding> => {
   /** Nothing is granted before it. */
   const from = ({ floor, runs }: Sliding, now: number) => Math.max(now, floor, runs.at(-1)?.[0] ?? floor)
-  const forget = (runs: Array<Run>, floor: number, now: number): Sliding => {
+  const forget = (runs: Array<Run>, { decided, floor }: Sliding, now: number): Sliding => {
     let total = runs.reduce((sum, [, n]) => sum + n, 0)
     let dropped = 0
     for (const [at, n] of runs) {
@@ -49,22 +52,22 @@ export const slidingWindow = (limit: number, window: number): Rule<Sliding> => {
       dropped++
       floor = Math.max(floor, at + window)
     }
-    return { runs: runs.slice(dropped), floor }
+    return { runs: runs.slice(dropped), floor, decided: Math.max(decided, now) }
   }
   return {
-    empty: { runs: [], floor: 0 },
+    empty: { runs: [], floor: 0, decided: 0 },
     decode: (value) => {
-      const { f, r, t } = (value ?? {}) as { readonly f?: unknown; readonly r?: unknown; readonly t?: unknown }
-      if (!isNumber(f) || !isNumber(t) || !Array.isArray(r) || !r.every(isNumber)) return undefined
+      const { d, f, r, t } = (value ?? {}) as Readonly<Record<string, unknown>>
+      if (!isNumber(d) || !isNumber(f) || !isNumber(t) || !Array.isArray(r) || !r.every(isNumber)) return undefined
       const runs: Array<Run> = []
       let at = t
       for (let i = 0; i + 1 < r.length; i += 2) {
         at += r[i]!
         runs.push([at, r[i + 1]!])
       }
-      return { runs, floor: f }
+      return { runs, floor: f, decided: d }
     },
-    encode: ({ floor, runs }) => {
+    encode: ({ decided, floor, runs }) => {
       const first = runs[0]?.[0] ?? 0
       let before = first
       const r: Array<number> = []
@@ -72,7 +75,7 @@ export const slidingWindow = (limit: number, window: number): Rule<Sliding> => {
         r.push(at - before, n)
         before = at
       }
-      return { f: floor, t: first, r }
+      return { d: decided, f: floor, t: first, r }
     },
     next: (state, cost, now) => {
       const earliest = from(state, now)
@@ -85,13 +88,15 @@ export const slidingWindow = (limit: number, window: number): Rule<Sliding> => {
       }
       return earliest
     },
-    grant: ({ floor, runs }, cost, at, now) => {
+    decided: ({ decided }) => decided,
+    grant: (state, cost, at, now) => {
+      const { runs } = state
       const last = runs.at(-1)
       const next: Array<Run> = last?.[0] === at ? [...runs.slice(0, -1), [at, last[1] + cost]] : [...runs, [at, cost]]
-      return forget(next, floor, now)
+      return forget(next, state, now)
     },
-    giveBack: ({ floor, runs }, cost, at) => ({
-      floor,
+    giveBack: ({ runs, ...rest }, cost, at) => ({
+      ...rest,
       runs: runs.flatMap((run): ReadonlyArray<Run> => {
         if (run[0] !== at || run[1] < cost) return [run]
         return run[1] === cost ? [] : [[at, run[1] - cost]]
@@ -134,7 +139,12 @@ export const tokenBucket = (limit: number, window: number, burst: number): Rule<
       const time = Math.max(now, state.at)
       return { at: time, level: levelAt(state, time) + cost * window }
     },
-    giveBack: ({ at, level }, cost) => ({ at, level: Math.max(0, level - cost * window) }),
+    // A later turn was reckoned from this one: the level says the date of the last only.
+    giveBack: (state, cost, at) =>
+      at === state.at + Math.ceil((state.level - room) / limit)
+        ? { at: state.at, level: Math.max(0, state.level - cost * window) }
+        : state,
+    decided: ({ at }) => at,
     available: (state, now) => (now < state.at ? 0 : Math.max(0, Math.floor((room - levelAt(state, now)) / window))),
     lasts: ({ at, level }, now) => at + level / limit - now
   }

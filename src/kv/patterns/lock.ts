@@ -11,7 +11,7 @@ import { LockLost, LockTimeout } from "./errors.ts"
 import { holding } from "./hold.ts"
 import { checkOf, giveBack, placeOf, tokenOf } from "./lease.ts"
 import { acquire } from "./line.ts"
-import { leaseOf, millisOf } from "./settings.ts"
+import { checkKey, leaseOf, millisOf } from "./settings.ts"
 
 /**
  * How a lock is taken and held.
@@ -101,6 +101,7 @@ export const withLock =
   ): Effect.Effect<A, E | KvError | LockLost | TimeoutOf<O>, R | StoreOf<O>> => {
     const locked: Effect.Effect<A, E | KvError | LockLost | LockTimeout, R | StoreOf<O>> = Effect.gen(function* () {
       const kv = yield* (options?.store ?? Kv) as Context.Key<StoreOf<O>, Service>
+      yield* checkKey(key)
       const lease = yield* leaseOf("Kv.withLock", options?.lease)
       const wait = yield* millisOf("Kv.withLock", "wait", options?.wait, {
         fallback: "Infinity",

@@ -26,7 +26,7 @@ import {
   tryCommit
 } from "./lease.ts"
 import { outcomeCodec } from "./outcome.ts"
-import { leaseOf, millisOf, monotonicMillis, refuse } from "./settings.ts"
+import { checkKey, leaseOf, millisOf, monotonicMillis, refuse } from "./settings.ts"
 import { patiently, waitFor, withinLease } from "./wait.ts"
 
 /**
@@ -156,6 +156,7 @@ const runOnce = (key: Key, options: OnceOptions<any, any, any>, body: Body): Eff
   Effect.gen(function* () {
     const store = (options.store ?? Kv) as Context.Key<any, Service>
     const kv: Service = yield* store
+    yield* checkKey(key)
     const lease = yield* leaseOf(of, options.lease)
     const keep = yield* millisOf(of, "keep", options.keep, { fallback: "1 day", least: 1, most: Infinity })
     const { whenRunning = "wait" } = options

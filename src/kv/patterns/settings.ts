@@ -4,6 +4,8 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import { describeInput, durationMillis } from "../../internal/durationMillis.ts"
 import { KvError, Unsupported } from "../KvError.ts"
+import { packKey } from "../list.ts"
+import type { Key } from "../model.ts"
 
 export const refuse = (of: string, option: string, detail: string): KvError =>
   new KvError({ reason: new Unsupported({ feature: `The option ${option} of ${of}`, detail }) })
@@ -22,6 +24,13 @@ export const millisOf = (
     return Effect.fail(
       refuse(of, option, `${describeInput(given)} is no duration of at least ${rule.least} ms${most}; give one`)
     )
+  })
+
+/** A key that is none must not become one by what a pattern puts before it. */
+export const checkKey = (key: Key): Effect.Effect<void, KvError> =>
+  Effect.suspend(() => {
+    const packed = packKey(key)
+    return packed instanceof KvError ? Effect.fail(packed) : Effect.void
   })
 
 const longestLease = 86_400_000
