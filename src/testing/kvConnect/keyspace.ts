@@ -3,9 +3,17 @@
  * queues, cron jobs and outboxes keep their state.
  */
 import type { Key, KeyPart } from "../../internal/keyCodec.ts"
-import { fromBytes, isKeyProblem, maxPackedSize, pack, packPrefix, toBytes, unpack } from "../../internal/keyCodec.ts"
-import type { Packed } from "../../internal/keyCodec.ts"
-import type { KeyProblem } from "../../internal/keyCodec.ts"
+import type { KeyProblem, Packed } from "../../internal/keyCodec.ts"
+import {
+  fromBytes,
+  isKeyProblem,
+  maxPackedSize,
+  pack,
+  packPrefix,
+  prefixRange,
+  toBytes,
+  unpack
+} from "../../internal/keyCodec.ts"
 import { maxKey } from "./limits.ts"
 import { type Refusal, badRequest } from "./refusal.ts"
 
@@ -41,8 +49,14 @@ export const makeKeyspace = (prefix: ReadonlyArray<KeyPart>, internalKeys: boole
   if (isKeyProblem(packed)) return packed
   const hides = packed === "" && !internalKeys
   const isHidden = (key: string) => hides && key >= hidden.start && key < hidden.end
+  const below = prefixRange(packed)
   // Keys of a Kv have been packed before.
   const packedOf = (key: Key) => pack(key) as Packed
+  /** By itself: behind a prefix that ends with a text the bytes could be read as more of that text. */
+  const unpackBelow = (bytes: Uint8Array): Key | KeyProblem => {
+    const key = unpack(fromBytes(bytes))
+    return isKeyProblem(key) ? key : ([...prefix, ...key] as unknown as Key)
+  }
   return {
     keyOf: (bytes) => {
       if (bytes.length === 0)
@@ -51,35 +65,39 @@ export const makeKeyspace = (prefix: ReadonlyArray<KeyPart>, internalKeys: boole
         return badRequest(
           `A key has ${bytes.length} bytes when packed; at most ${maxKey} are allowed. Use shorter parts, for example a hash.`
         )
-      const whole = packed + fromBytes(bytes)
-      if (whole.length > maxPackedSize)
+      const size = packed.length + bytes.length
+      if (size > maxPackedSize)
         return badRequest(
-          `A key has ${bytes.length} bytes when packed, and ${whole.length} with the prefix of this gateway; at most ${maxPackedSize} are allowed. Use shorter parts, for example a hash.`
+          `A key has ${bytes.length} bytes when packed, and ${size} with the prefix of this gateway; at most ${maxPackedSize} are allowed. Use shorter parts, for example a hash.`
         )
-      if (isHidden(whole))
+      if (isHidden(fromBytes(bytes)))
         return badRequest(
           `Keys that begin with "${internalName}" hold the state of queues, jobs and outboxes over this store, and this gateway does not give them out. Use another name.`
         )
-      const key = unpack(whole)
+      const key = unpackBelow(bytes)
       return isKeyProblem(key)
         ? badRequest(`A key cannot be stored here: ${key.detail} NaN and -0 are no key parts of this store.`)
         : key
     },
     readable: (bytes) => {
-      const whole = packed + fromBytes(bytes)
-      if (bytes.length === 0 || isHidden(whole)) return undefined
-      const key = unpack(whole)
+      if (packed.length + bytes.length > maxPackedSize || isHidden(fromBytes(bytes))) return undefined
+      const key = unpackBelow(bytes)
       return isKeyProblem(key) ? undefined : key
     },
-    rangesOf: (start, end) => {
-      const range = { start: packed + fromBytes(start), end: packed + fromBytes(end) }
-      if (!hides || range.end <= hidden.start || range.start >= hidden.end) return [range]
+    rangesOf: (from, to) => {
+      // Never beside the prefix, whatever the bytes say.
+      const start = later(packed + fromBytes(from), below.start)
+      const end = earlier(packed + fromBytes(to), below.end)
+      if (!hides || end <= hidden.start || start >= hidden.end) return [{ start, end }]
       return [
-        { start: range.start, end: hidden.start },
-        { start: hidden.end, end: range.end }
-      ].filter((one) => one.start < one.end)
+        { start, end: hidden.start },
+        { start: hidden.end, end }
+      ].filter((range) => range.start < range.end)
     },
     bytesOf: (key) => toBytes(packedOf(key).slice(packed.length) as Packed),
     packedOf
   }
 }
+
+const later = (one: string, other: string): string => (one > other ? one : other)
+const earlier = (one: string, other: string): string => (one < other ? one : other)

@@ -15,6 +15,10 @@ import { type Refusal, badRequest } from "./refusal.ts"
 const mark = [0xf5, 0x4b, 0x56] as const
 const markSize = mark.length + 1
 
+const kinds: ReadonlyMap<number, ValueEncoding> = new Map(
+  [ValueEncoding.VE_V8, ValueEncoding.VE_LE64, ValueEncoding.VE_BYTES].map((kind) => [kind, kind])
+)
+
 export const wrap = 1n << 64n
 const largestCounter = (1n << 63n) - 1n
 
@@ -45,16 +49,18 @@ export const storedU64 = (value: bigint): StoredValue =>
 export const wireOf = (value: Value): WireValue => {
   if (typeof value === "bigint") return { data: bytesOf(value), encoding: ValueEncoding.VE_LE64 }
   if (!(value instanceof Uint8Array)) return { data: serialize(value), encoding: ValueEncoding.VE_V8 }
-  const kind = value[mark.length]
-  if (!isMarked(value) || kind === undefined || kind < ValueEncoding.VE_V8 || kind > ValueEncoding.VE_BYTES)
-    return { data: value, encoding: ValueEncoding.VE_BYTES }
-  return { data: value.subarray(markSize), encoding: kind as ValueEncoding }
+  const kind = isMarked(value) ? kinds.get(value[mark.length]!) : undefined
+  const data = value.subarray(markSize)
+  // Bytes of somebody else may begin with the mark too.
+  return kind === undefined || (kind === ValueEncoding.VE_LE64 && data.length !== 8)
+    ? { data: value, encoding: ValueEncoding.VE_BYTES }
+    : { data, encoding: kind }
 }
 
 /** The integer of a stored value, `undefined` when it is none. */
 export const storedCount = (value: Value): bigint | undefined => {
   const wire = wireOf(value)
-  return wire.encoding === ValueEncoding.VE_LE64 && wire.data.length === 8 ? u64Of(wire.data) : undefined
+  return wire.encoding === ValueEncoding.VE_LE64 ? u64Of(wire.data) : undefined
 }
 
 export const u64Of = (data: Uint8Array): bigint =>

@@ -73,6 +73,14 @@ describe("a value of an Effect program", () => {
     }
   })
 
+  it("that is bytes which only look like those of a client stays bytes", () => {
+    for (const bytes of [[0xf5], [0xf5, 0x4b, 0x56], [0xf5, 0x4b, 0x56, 0, 1], [0xf5, 0x4b, 0x56, 2, 1]])
+      assert.deepStrictEqual(wireOf(Uint8Array.from(bytes)), {
+        data: Uint8Array.from(bytes),
+        encoding: ValueEncoding.VE_BYTES
+      })
+  })
+
   it("that is bytes or a counter is the same for clients", () => {
     assert.deepStrictEqual(wireOf(new Uint8Array([7])), { data: new Uint8Array([7]), encoding: ValueEncoding.VE_BYTES })
     assert.deepStrictEqual(wireOf(7n), { data: u64(7n), encoding: ValueEncoding.VE_LE64 })
