@@ -3,10 +3,12 @@
  * waiting with a bound, on either clock.
  */
 import { assert } from "@effect/vitest"
+import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
 import type * as Scope from "effect/Scope"
+import * as TestClock from "effect/testing/TestClock"
 import * as Kv from "../Kv.ts"
 import { cuttable } from "./cronLines.ts"
 import type { Case, Cases, KvSuiteOptions } from "./kvSupport.ts"
@@ -59,6 +61,7 @@ export interface PatternCases {
 }
 
 const patience = 20_000
+const realTime = TestClock.withLive(Clock.currentTimeMillis)
 
 export const patternCases =
   <E>(test: Cases, options: KvPatternsSuiteOptions<E>): PatternCases =>
@@ -69,9 +72,9 @@ export const patternCases =
         const { cut, heal, kv: one } = cuttable(first)
         const until: PatternCase["until"] = (what, condition) =>
           Effect.gen(function* () {
-            const start = performance.now()
+            const start = yield* realTime
             while (!condition()) {
-              if (performance.now() - start > patience) assert.fail(`not within ${patience} ms: ${what}`)
+              if ((yield* realTime) - start > patience) assert.fail(`not within ${patience} ms: ${what}`)
               if (c.virtual) yield* c.advance(10)
               yield* c.pause
             }
