@@ -3,7 +3,7 @@ import * as Redacted from "effect/Redacted"
 import * as Result from "effect/Result"
 import { parseRabbitMq, parseRedis } from "./address/dialects.ts"
 import { type Address, Problem, showEndpoint } from "./address/model.ts"
-import { parsePostgres, type PostgresAddress } from "./address/postgres.ts"
+import { parseHost, parsePostgres, type PostgresAddress } from "./address/postgres.ts"
 import { DiscoveryError, InvalidAddress, Unsupported } from "./errors.ts"
 import type { Options } from "./options.ts"
 import { addressNames, type Environment, postgresParts, providerNames, tokenName } from "./variables.ts"
@@ -80,6 +80,9 @@ interface Named {
   readonly value: string
 }
 
+/** What somebody named, for messages. An address that was put into the wrong variable is not shown: it may hold a password. */
+export const showName = (text: string): string => (/^[\w-]{1,32}$/.test(text) ? JSON.stringify(text) : "its value")
+
 /** Who names the backend of a seam, if anybody does. */
 export const providerOf = (
   seam: "kv" | "queue" | "cron",
@@ -90,7 +93,8 @@ export const providerOf = (
   if (given !== undefined && given !== "auto") return { source: option(seam), value: String(given) }
   const name = providerNames[seam]
   const value = environment.values.get(name)
-  return value === undefined ? undefined : { source: name, value: value.trim().toLowerCase() }
+  const named = value?.trim().toLowerCase()
+  return named === undefined || named === "auto" ? undefined : { source: name, value: named }
 }
 
 /** Everything that gives an address of a technology, the one that counts first. */
@@ -126,21 +130,18 @@ const showUrl = (text: string): string => {
   return `${url.protocol}//${url.host}${url.pathname === "/" ? "" : url.pathname}`
 }
 
-const isRemote = (text: string): boolean => /^https?:\/\//i.test(text.trim())
+export const isRemote = (text: string): boolean => /^https?:\/\//i.test(text.trim())
 
 const partsOf = (environment: Environment): PostgresAddress | Problem => {
   const [host, port, username, password, database] = postgresParts.map((name) => environment.values.get(name))
   if (host === undefined)
-    return new Problem(
-      `other parts of the address are set and it is not; set all that are needed of ${postgresParts.join(", ")}`
-    )
-  const parsed = parsePostgres(host)
-  if (parsed instanceof Problem || parsed.url !== undefined)
-    return new Problem("it is no name of a host; an address goes into DATABASE_URL")
+    return new Problem(`it is missing, and another of ${postgresParts.join(", ")} is set; set all that are needed`)
+  const endpoint = parseHost(host.trim())
+  if (endpoint instanceof Problem) return new Problem("it is no name of a host; an address goes into DATABASE_URL")
   if (port !== undefined && !(/^\s*\d{1,5}\s*$/.test(port) && Number(port) > 0 && Number(port) < 65_536))
     return new Problem("POSTGRESDB_PORT is not within 1 to 65535")
   return {
-    endpoint: port === undefined ? parsed.endpoint : { ...parsed.endpoint, port: Number(port) },
+    endpoint: port === undefined ? endpoint : { ...endpoint, port: Number(port) },
     username: username?.trim(),
     password,
     database: database?.trim(),
@@ -156,18 +157,19 @@ const placeAt = (
 ): { readonly place: Place; readonly address: string } | Problem => {
   switch (server) {
     case "redis": {
-      const address = parseRedis(value, source.startsWith("services__"))
+      const address = parseRedis(value, /^services__|_TCP$/.test(source))
       return address instanceof Problem
         ? address
         : { place: { backend: server, address }, address: endpoints(address, 6_379) }
     }
     case "rabbitmq": {
       const address = parseRabbitMq(value)
+      const secure = options.rabbitmq?.tls ?? (address instanceof Problem ? false : address.tls === true)
       return address instanceof Problem
         ? address
         : {
             place: { backend: server, address },
-            address: endpoints(address, address.tls === true ? 5_671 : 5_672)
+            address: endpoints(address, secure ? 5_671 : 5_672)
           }
     }
     case "postgres": {
@@ -178,17 +180,20 @@ const placeAt = (
     }
     case "denokv": {
       const given = options.denokv?.accessToken
-      const token = given === undefined ? environment.values.get(tokenName)?.trim() : secret(given)
+      const own = given === undefined ? undefined : secret(given)
+      const token = own ?? environment.values.get(tokenName)?.trim()
       const path = value.trim()
       if (isRemote(path) && !URL.canParse(path)) return new Problem("it is no URL")
       if (!isRemote(path) && /^[a-z][a-z0-9+.-]*:\/\//i.test(path))
         return new Problem("its scheme is none of http:// and https://; give one of these, or a path")
       return {
-        place: { backend: server, path, token: isRemote(path) ? token : undefined },
+        // One from the environment may be meant for another program; one from the options is a mistake, which the room names.
+        place: { backend: server, path, token: isRemote(path) ? token : own },
         address: isRemote(path) ? showUrl(path) : path
       }
     }
     case "sqlite":
+      if (/^\s*[a-z][a-z0-9+.-]+:\/\//i.test(value)) return new Problem("it is a URL; give the path of a file")
       return { place: { backend: server, path: value }, address: value }
   }
 }
@@ -211,7 +216,7 @@ export const choose = (
       )
     backend = Object.hasOwn(providers[seam], provider.value) ? providers[seam][provider.value] : undefined
     if (backend === undefined)
-      return refuse(seam, provider.source, `${JSON.stringify(provider.value)} is none of ${known.join(", ")}`)
+      return refuse(seam, provider.source, `${showName(provider.value)} is none of ${known.join(", ")}`)
   }
   const passedOver = (winner: string, why: string): ReadonlyArray<PassedOver> => {
     const others: Array<PassedOver> = []
@@ -225,7 +230,7 @@ export const choose = (
   }
   const at = (server: Server, one: Named, because: string): Result.Result<Chosen, DiscoveryError> => {
     const placed = placeAt(server, one, environment, options)
-    if (placed instanceof Problem) return invalid(seam, one.source, `it is set and cannot be used: ${placed.detail}`)
+    if (placed instanceof Problem) return invalid(seam, one.source, `it cannot be used: ${placed.detail}`)
     const why = provider === undefined ? `${one.source} comes first` : `${provider.source} names ${provider.value}`
     return Result.succeed({ ...placed, source: one.source, because, passedOver: passedOver(one.source, why) })
   }

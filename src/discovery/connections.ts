@@ -8,20 +8,21 @@ import * as Effect from "effect/Effect"
 import * as Equal from "effect/Equal"
 import * as Hash from "effect/Hash"
 import * as Layer from "effect/Layer"
+import * as Exit from "effect/Exit"
 import * as RcMap from "effect/RcMap"
 import * as Redacted from "effect/Redacted"
-import type * as Scope from "effect/Scope"
+import * as Scope from "effect/Scope"
 import type { Place } from "./choose.ts"
 import type { DiscoveryError } from "./errors.ts"
 import type { Options } from "./options.ts"
 import { type Choice, Report } from "./report.ts"
-import { type Blame, openRoom, type Room } from "./rooms.ts"
+import { type Blame, blamed, type Fault, openRoom, type Room } from "./rooms.ts"
 
 /** Equal when the same server would be reached in the same way. */
 class RoomKey implements Equal.Equal {
-  readonly open: Effect.Effect<Room, DiscoveryError, Scope.Scope>
+  readonly open: Effect.Effect<Room, Fault, Scope.Scope>
   readonly #id: string
-  constructor(id: string, open: Effect.Effect<Room, DiscoveryError, Scope.Scope>) {
+  constructor(id: string, open: Effect.Effect<Room, Fault, Scope.Scope>) {
     this.#id = id
     this.open = open
   }
@@ -33,11 +34,20 @@ class RoomKey implements Equal.Equal {
   }
 }
 
-/** What of the options has a part in a connection. */
-const optionsOf = (place: Place, options: Options): unknown => {
-  const own = place.backend === "memory" ? undefined : options[place.backend]
-  const { limits, namespace, tracing } = options
-  return [limits, namespace, tracing, own]
+/** What of the options has a part in a connection. The rest is for the seams over it, of which each sharer makes its own. */
+const optionsOf = ({ backend }: Place, options: Options): unknown => {
+  switch (backend) {
+    case "memory":
+      return options.limits
+    case "sqlite":
+      return [options.limits, options.sqlite]
+    case "redis":
+    case "rabbitmq":
+      return [options.namespace, options[backend]]
+    case "postgres":
+    case "denokv":
+      return options[backend]
+  }
 }
 
 /** What tells two sets of options apart, secrets and durations too, which JSON does not show. */
@@ -62,7 +72,8 @@ export interface ConnectionsService {
     blame: Blame,
     probeTimeout: number
   ) => Effect.Effect<Room, DiscoveryError, Scope.Scope>
-  readonly tell: (choice: Choice) => Effect.Effect<void>
+  /** It is in the report as long as what was chosen is there. */
+  readonly tell: (choice: Choice) => Effect.Effect<void, never, Scope.Scope>
   readonly deny: (names: ReadonlyArray<string>) => Effect.Effect<void>
 }
 
@@ -76,15 +87,21 @@ export const layerConnections: Layer.Layer<Connections | Report> = Layer.effectC
     const choices: Array<Choice> = []
     const denied = new Set<string>()
     return Context.make(Connections, {
-      open: (place, options, blame, probeTimeout) =>
-        RcMap.get(
-          rooms,
-          new RoomKey(
-            JSON.stringify(canonical([place, optionsOf(place, options)])),
-            openRoom(place, options, blame, probeTimeout)
-          )
+      open: Effect.fnUntraced(function* (place, options, blame, probeTimeout) {
+        const id = JSON.stringify(canonical([place, optionsOf(place, options)]))
+        // A scope of its own: whoever fails lets go at once, so that the next attempt, in the same scope too, is a new one.
+        const scope = yield* Scope.fork(yield* Scope.Scope)
+        return yield* RcMap.get(rooms, new RoomKey(id, openRoom(place, options, probeTimeout))).pipe(
+          Scope.provide(scope),
+          Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause))),
+          Effect.mapError(blamed(blame))
+        )
+      }),
+      tell: (choice) =>
+        Effect.acquireRelease(
+          Effect.sync(() => void choices.push(choice)),
+          () => Effect.sync(() => void choices.splice(choices.indexOf(choice), 1))
         ),
-      tell: (choice) => Effect.sync(() => void choices.push(choice)),
       deny: (names) => Effect.sync(() => names.forEach((name) => denied.add(name)))
     }).pipe(
       Context.add(Report, {

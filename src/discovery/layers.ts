@@ -6,12 +6,12 @@ import * as Cron from "../Cron.ts"
 import { describeInput, durationMillis } from "../internal/durationMillis.ts"
 import * as Kv from "../Kv.ts"
 import * as Queue from "../Queue.ts"
-import { choose, type Chosen, option, providerOf, type StoreSeam } from "./choose.ts"
+import { choose, type Chosen, option, providerOf, showName, type StoreSeam } from "./choose.ts"
 import { Connections, layerConnections } from "./connections.ts"
 import { DiscoveryError, InvalidAddress, Unsupported } from "./errors.ts"
 import type { CronProvider, Options } from "./options.ts"
 import type { Choice, Report } from "./report.ts"
-import type { Blame } from "./rooms.ts"
+import { type Blame, blamed } from "./rooms.ts"
 import { type Environment, noEnvironment, providerNames, readEnvironment } from "./variables.ts"
 
 interface Settings {
@@ -88,8 +88,9 @@ const tellStore = (
 ) => told({ seam, backend: place.backend, source, address, because, passedOver, latency, durability })
 
 const openKv = Effect.fnUntraced(function* (settings: Settings, chosen: Chosen) {
-  const room = yield* openChosen("kv", chosen, settings)
-  const service = yield* room.kv ?? Effect.fail(missing("kv", chosen))
+  const { kv } = yield* openChosen("kv", chosen, settings)
+  if (kv === undefined) return yield* missing("kv", chosen)
+  const service = yield* Effect.mapError(kv(settings.options), blamed(blameFor("kv", chosen)))
   return { service, latency: yield* latencyOf(service) }
 })
 
@@ -107,7 +108,7 @@ const cronChoice = ({
             seam: "cron",
             source: provider.source,
             address: null,
-            detail: `${JSON.stringify(provider.value)} is none of kv, memory, deno`
+            detail: `${showName(provider.value)} is none of kv, memory, deno`
           })
         })
       )
@@ -188,8 +189,9 @@ export const layerKvWith = (options: Options): Layer.Layer<Kv.Kv | Report, Disco
   ) as Layer.Layer<Kv.Kv | Report, DiscoveryError>
 
 const openQueue = Effect.fnUntraced(function* (settings: Settings, chosen: Chosen) {
-  const room = yield* openChosen("queue", chosen, settings)
-  const service = yield* room.queue ?? Effect.fail(missing("queue", chosen))
+  const { queue } = yield* openChosen("queue", chosen, settings)
+  if (queue === undefined) return yield* missing("queue", chosen)
+  const service = yield* Effect.mapError(queue(settings.options), blamed(blameFor("queue", chosen)))
   return { service, latency: yield* latencyOf(service) }
 })
 
@@ -276,7 +278,7 @@ export const layerWith = (
 const openStores = Effect.fnUntraced(function* (settings: Settings, kv: Chosen, queue: Chosen) {
   const { both } = sameStore(kv, queue) ? yield* openChosen("kv", kv, settings) : { both: undefined }
   if (both !== undefined) {
-    const services = yield* both
+    const services = yield* Effect.mapError(both(settings.options), blamed(blameFor("kv", kv)))
     const store = Context.get(services, Kv.Kv)
     const latency = yield* latencyOf(store)
     yield* tellStore("kv", kv, latency, store.capabilities.durability)

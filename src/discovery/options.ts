@@ -132,7 +132,11 @@ export interface DenoKvOptions {
   readonly address?: Secret | undefined
   /** For a KV Connect endpoint. Default: `DENO_KV_ACCESS_TOKEN`. */
   readonly accessToken?: Secret | undefined
+  /** How long one call of a remote store may take. */
   readonly commandTimeout?: Duration.Input | undefined
+  /** How long a write waits for other processes that lock the file. */
+  readonly lockTimeout?: Duration.Input | undefined
+  readonly logLength?: number | undefined
   /** How long an idle worker of the queue looks again at most. Default: 1 minute, at least 1 second. */
   readonly pollInterval?: Duration.Input | undefined
 }
@@ -144,7 +148,7 @@ export interface DenoKvOptions {
  * @category options
  */
 export interface Options {
-  /** Default: `"auto"`, which means `CACHE_PROVIDER`, else the first address that is set, else the embedded file. */
+  /** Default: `"auto"`, which means `CACHE_PROVIDER` (unless that is `auto` too), else the first address that is set, else the embedded file. */
   readonly kv?: "auto" | KvProvider | undefined
   /** Default: `"auto"`, which means `QUEUE_PROVIDER`, else the first address that is set, else the embedded file. */
   readonly queue?: "auto" | QueueProvider | undefined

@@ -10,7 +10,7 @@ import type * as Scope from "effect/Scope"
 import * as Kv from "../Kv.ts"
 import * as Queue from "../Queue.ts"
 import type { Address } from "./address/model.ts"
-import type { Place } from "./choose.ts"
+import { isRemote, type Place } from "./choose.ts"
 import {
   AuthRefused,
   DiscoveryError,
@@ -30,17 +30,42 @@ export interface Blame {
   readonly address: string | null
 }
 
-type Opening<A> = Effect.Effect<A, DiscoveryError, Scope.Scope>
+const classes = { InvalidAddress, Unreachable, AuthRefused, TlsRefused, WrongServer, Unsupported } as const
 
-/** A connection, and what can be had over it. */
-export interface Room {
-  readonly kv?: Opening<Kv.Service> | undefined
-  readonly queue?: Opening<Queue.Service> | undefined
-  /** Both over one store: commits may hold messages, where the context has `Kv.SharedQueue`. */
-  readonly both?: Opening<Context.Context<Kv.Kv | Queue.Queue>> | undefined
+/** Why a room does not open. Who asked for it is not said yet: several may wait for one connection. */
+class Fault {
+  readonly tag: keyof typeof classes | "PackageMissing"
+  readonly detail: string
+  readonly cause: unknown
+  readonly library: string
+  constructor(tag: Fault["tag"], detail: string, cause: unknown, library = "") {
+    this.tag = tag
+    this.detail = detail
+    this.cause = cause
+    this.library = library
+  }
 }
 
-const classes = { InvalidAddress, Unreachable, AuthRefused, TlsRefused, WrongServer } as const
+export type { Fault }
+
+export const blamed =
+  (blame: Blame) =>
+  ({ cause, detail, library, tag }: Fault): DiscoveryError => {
+    const fields = { seam: blame.seam, source: blame.source, address: blame.address, detail }
+    const reason =
+      tag === "PackageMissing" ? new PackageMissing({ ...fields, package: library }) : new classes[tag](fields)
+    return new DiscoveryError(cause === undefined ? { reason } : { reason, cause })
+  }
+
+type Opening<A> = Effect.Effect<A, Fault, Scope.Scope>
+
+/** A connection, and what can be had over it by those who share it, each with options of its own for the seams. */
+export interface Room {
+  readonly kv?: ((options: Options) => Opening<Kv.Service>) | undefined
+  readonly queue?: ((options: Options) => Opening<Queue.Service>) | undefined
+  /** Both over one store: commits may hold messages, where the context has `Kv.SharedQueue`. */
+  readonly both?: ((options: Options) => Opening<Context.Context<Kv.Kv | Queue.Queue>>) | undefined
+}
 
 /** What the rooms call otherwise. */
 const renamed: Readonly<Record<string, keyof typeof classes>> = {
@@ -57,32 +82,23 @@ interface RoomError {
 }
 
 /** An error of a room as one of discovery. */
-const translate =
-  (blame: Blame, library?: string) =>
-  (error: RoomError): DiscoveryError => {
-    const tag = error.reason._tag
-    const fields = { ...blame, detail: error.message.replace(/\.$/, "") }
-    if (tag === "PackageMissing" && library !== undefined)
-      return new DiscoveryError({ reason: new PackageMissing({ ...fields, package: library }), cause: error })
-    const name = renamed[tag] ?? tag
-    const reason = Object.hasOwn(classes, name)
-      ? new classes[name as keyof typeof classes](fields)
-      : new Unsupported(fields)
-    return new DiscoveryError({ reason, cause: error })
-  }
+const translate = (error: RoomError): Fault => {
+  const tag = error.reason._tag
+  const name = renamed[tag] ?? tag
+  const detail = error.message.replace(/\.$/, "")
+  if (tag === "PackageMissing") return new Fault("PackageMissing", detail, error, "@deno/kv")
+  return new Fault(Object.hasOwn(classes, name) ? (name as keyof typeof classes) : "Unsupported", detail, error)
+}
 
-const load = <A>(blame: Blame, library: string | undefined, from: () => Promise<A>): Effect.Effect<A, DiscoveryError> =>
+const load = <A>(library: string | undefined, from: () => Promise<A>): Effect.Effect<A, Fault> =>
   Effect.tryPromise({
     try: from,
     catch: (cause) => {
-      const text = cause instanceof Error ? cause.message : String(cause)
-      const missing = library !== undefined && text.includes(library) && /find|resolve|not found|ERR_MODULE/i.test(text)
-      return new DiscoveryError({
-        reason: missing
-          ? new PackageMissing({ ...blame, detail: `${library} is not installed`, package: library })
-          : new Unsupported({ ...blame, detail: `its module does not load: ${text.split("\n")[0]}` }),
-        cause
-      })
+      const text = (cause instanceof Error ? cause.message : String(cause)).split("\n")[0]!
+      // No runtime says it in the same words; all name the package.
+      return library !== undefined && text.includes(library)
+        ? new Fault("PackageMissing", `${library} does not load (${text})`, cause, library)
+        : new Fault("Unsupported", `its module does not load: ${text}`, cause)
     }
   })
 
@@ -104,34 +120,28 @@ const redacted = (text: string | undefined) => (text === undefined ? undefined :
 /** Within it the room itself gives up and says why; discovery waits a little longer, for whatever a room does not bound. */
 const shareOfRoom = 0.9
 
-const bounded = <A, R>(
-  blame: Blame,
-  millis: number,
-  connecting: Effect.Effect<A, DiscoveryError, R>
-): Effect.Effect<A, DiscoveryError, R> =>
+const bounded = <A, R>(millis: number, connecting: Effect.Effect<A, Fault, R>): Effect.Effect<A, Fault, R> =>
   Effect.timeoutOrElse(connecting, {
     duration: millis,
-    orElse: () =>
-      Effect.fail(
-        new DiscoveryError({
-          reason: new Unreachable({
-            ...blame,
-            detail: `it was not connected within ${Duration.format(Duration.millis(millis))} (probeTimeout); start the server, or correct the address`
-          })
-        })
-      )
+    orElse: () => {
+      const limit = Duration.format(Duration.millis(millis))
+      const detail = `it was not connected within ${limit} (probeTimeout); start the server, or correct the address`
+      return Effect.fail(new Fault("Unreachable", detail, undefined))
+    }
   })
 
 /** Builds a layer in the scope of whoever asks, over services that are there. */
 const build = <A, E extends RoomError, R>(
-  blame: Blame,
   layer: Layer.Layer<A, E, R>,
   context: Context.Context<R>
 ): Opening<Context.Context<A>> =>
-  Effect.mapError(Layer.build(Layer.provide(Layer.fresh(layer), Layer.succeedContext(context))), translate(blame))
+  Effect.mapError(Layer.build(Layer.provide(Layer.fresh(layer), Layer.succeedContext(context))), translate)
 
-const redis = Effect.fnUntraced(function* (address: Address, options: Options, blame: Blame, probeTimeout: number) {
-  const room = yield* load(blame, "ioredis", () => import("../layers/redis/index.ts"))
+const connected = <A, E extends RoomError>(layer: Layer.Layer<A, E>): Opening<Context.Context<A>> =>
+  Effect.mapError(Layer.build(Layer.fresh(layer)), translate)
+
+const redis = Effect.fnUntraced(function* (address: Address, options: Options, probeTimeout: number) {
+  const room = yield* load("ioredis", () => import("../layers/redis/index.ts"))
   const { address: _, logLength, ...more } = options.redis ?? {}
   const [first, ...others] = address.endpoints
   const nodes = address.endpoints.map(({ host, port }) => ({ host, port: port ?? 6_379 }))
@@ -152,21 +162,17 @@ const redis = Effect.fnUntraced(function* (address: Address, options: Options, b
     ...where,
     ...given(more)
   })
-  const context = yield* bounded(
-    blame,
-    probeTimeout,
-    Effect.mapError(Layer.build(Layer.fresh(room.layerConnection(connection))), translate(blame))
-  )
-  const seams = seamOptions(options, logLength)
+  const context = yield* bounded(probeTimeout, connected(room.layerConnection(connection)))
+  const seams = (asked: Options) => seamOptions(asked, logLength)
   return {
-    kv: Effect.map(build(blame, room.layerKvConnected(seams), context), Context.get(Kv.Kv)),
-    queue: Effect.map(build(blame, room.layerQueueConnected(seams), context), Context.get(Queue.Queue)),
-    both: build(blame, room.layerConnected(seams), context)
+    kv: (asked) => Effect.map(build(room.layerKvConnected(seams(asked)), context), Context.get(Kv.Kv)),
+    queue: (asked) => Effect.map(build(room.layerQueueConnected(seams(asked)), context), Context.get(Queue.Queue)),
+    both: (asked) => build(room.layerConnected(seams(asked)), context)
   } satisfies Room
 })
 
-const rabbitmq = Effect.fnUntraced(function* (address: Address, options: Options, blame: Blame, probeTimeout: number) {
-  const room = yield* load(blame, "amqplib", () => import("../layers/rabbitmq/index.ts"))
+const rabbitmq = Effect.fnUntraced(function* (address: Address, options: Options, probeTimeout: number) {
+  const room = yield* load("amqplib", () => import("../layers/rabbitmq/index.ts"))
   const { address: _, channels, queueType, window, ...more } = options.rabbitmq ?? {}
   const [first, ...others] = address.endpoints
   const connection = given({
@@ -182,24 +188,19 @@ const rabbitmq = Effect.fnUntraced(function* (address: Address, options: Options
     connectionName: address.clientName,
     ...given(more)
   })
-  const context = yield* bounded(
-    blame,
-    probeTimeout,
-    Effect.mapError(Layer.build(Layer.fresh(room.layerConnection(connection))), translate(blame))
-  )
-  const seam = given({ tracing: options.tracing, deadLetters: options.deadLetters, channels, queueType, window })
+  const context = yield* bounded(probeTimeout, connected(room.layerConnection(connection)))
+  const seam = ({ deadLetters, tracing }: Options) => given({ tracing, deadLetters, channels, queueType, window })
   return {
-    queue: Effect.map(build(blame, room.layerQueueConnected(seam), context), Context.get(Queue.Queue))
+    queue: (asked) => Effect.map(build(room.layerQueueConnected(seam(asked)), context), Context.get(Queue.Queue))
   } satisfies Room
 })
 
 const postgres = Effect.fnUntraced(function* (
   place: Extract<Place, { readonly backend: "postgres" }>,
   options: Options,
-  blame: Blame,
   probeTimeout: number
 ) {
-  const room = yield* load(blame, "@effect/sql-pg", () => import("../layers/postgres/index.ts"))
+  const room = yield* load("@effect/sql-pg", () => import("../layers/postgres/index.ts"))
   const { address: _, logLength, ...more } = options.postgres ?? {}
   const { address } = place
   const where =
@@ -217,59 +218,91 @@ const postgres = Effect.fnUntraced(function* (
         }
   // Not bounded as a whole: the first process may have a schema to make, and others wait for it.
   const connection = { connectTimeout: probeTimeout * shareOfRoom, ...given(where), ...given(more) }
-  const context = yield* Effect.mapError(Layer.build(Layer.fresh(room.layerConnection(connection))), translate(blame))
-  const seams = seamOptions(options, logLength)
+  const context = yield* connected(room.layerConnection(connection))
+  const seams = (asked: Options) => seamOptions(asked, logLength)
   return {
-    kv: Effect.map(build(blame, room.layerKvConnected(seams), context), Context.get(Kv.Kv)),
-    queue: Effect.map(build(blame, room.layerQueueConnected(seams), context), Context.get(Queue.Queue)),
-    both: build(blame, room.layerConnected(seams), context)
+    kv: (asked) => Effect.map(build(room.layerKvConnected(seams(asked)), context), Context.get(Kv.Kv)),
+    queue: (asked) => Effect.map(build(room.layerQueueConnected(seams(asked)), context), Context.get(Queue.Queue)),
+    both: (asked) => build(room.layerConnected(seams(asked)), context)
   } satisfies Room
 })
 
-const sqlite = Effect.fnUntraced(function* (path: string | undefined, options: Options, blame: Blame) {
-  const room = yield* load(blame, undefined, () => import("../layers/sqlite/index.ts"))
+const sqlite = Effect.fnUntraced(function* (path: string | undefined, options: Options) {
+  const room = yield* load(undefined, () => import("../layers/sqlite/index.ts"))
   const { path: _, ...more } = options.sqlite ?? {}
-  const context = yield* Effect.mapError(
-    Layer.build(
-      Layer.fresh(room.layerConnection({ ...given({ filename: path, limits: options.limits }), ...given(more) }))
-    ),
-    translate(blame)
+  const context = yield* connected(
+    room.layerConnection({ ...given({ filename: path, limits: options.limits }), ...given(more) })
   )
-  const seams = given({ tracing: options.tracing, deadLetters: options.deadLetters })
+  const seams = ({ deadLetters, tracing }: Options) => given({ tracing, deadLetters })
   return {
-    kv: Effect.map(build(blame, room.layerKvConnected(seams), context), Context.get(Kv.Kv)),
-    queue: Effect.map(build(blame, room.layerQueueConnected(seams), context), Context.get(Queue.Queue)),
-    both: build(blame, room.layerConnected(seams), context)
+    kv: (asked) => Effect.map(build(room.layerKvConnected(seams(asked)), context), Context.get(Kv.Kv)),
+    queue: (asked) => Effect.map(build(room.layerQueueConnected(seams(asked)), context), Context.get(Queue.Queue)),
+    both: (asked) => build(room.layerConnected(seams(asked)), context)
   } satisfies Room
 })
 
-const memory = Effect.fnUntraced(function* (options: Options, blame: Blame) {
-  const room = yield* load(blame, undefined, () => import("../layers/memory/index.ts"))
-  const both = room.layerWith(
-    given({ limits: options.limits, tracing: options.tracing, deadLetters: options.deadLetters })
-  )
-  const context = yield* Layer.build(Layer.fresh(both))
+const denokv = Effect.fnUntraced(function* (
+  { path, token }: Extract<Place, { readonly backend: "denokv" }>,
+  options: Options,
+  probeTimeout: number
+) {
+  const room = yield* load(undefined, () => import("../layers/denokv/index.ts"))
+  const { accessToken: _, address: __, commandTimeout, logLength, pollInterval, ...more } = options.denokv ?? {}
+  // An empty one: the room must not look for another, where no variable is to be read.
+  const accessToken = token ?? (isRemote(path) ? "" : undefined)
+  const connection = {
+    path,
+    ...given({
+      accessToken: redacted(accessToken),
+      connectTimeout: probeTimeout * shareOfRoom,
+      timeout: commandTimeout
+    }),
+    ...given(more)
+  }
+  const context = yield* bounded(probeTimeout, connected(room.layerConnection(connection)))
+  const both = ({ deadLetters, namespace, tracing }: Options) =>
+    build(room.layerConnected(given({ tracing, deadLetters, namespace, pollInterval, logLength })), context)
   return {
-    kv: Effect.succeed(Context.get(context, Kv.Kv)),
-    queue: Effect.succeed(Context.get(context, Queue.Queue)),
-    both: Effect.succeed(context)
+    kv: ({ tracing }) =>
+      Effect.map(build(room.layerKvConnected(given({ tracing, logLength })), context), Context.get(Kv.Kv)),
+    queue: (asked) => Effect.map(both(asked), Context.get(Queue.Queue)),
+    both
+  } satisfies Room
+})
+
+const memory = Effect.fnUntraced(function* ({ limits }: Options) {
+  const room = yield* load(undefined, () => import("../layers/memory/index.ts"))
+  const store = Symbol("effect-seams/memory")
+  const queues = yield* room.makeQueueDriver({ store })
+  const entries = yield* room.makeKvDriver({ ...given({ limits }), store, joined: queues.joined })
+  const kv = ({ tracing }: Options) => Kv.make(entries, { tracing })
+  const queue = ({ deadLetters, tracing }: Options) => Queue.make(queues, { tracing, deadLetters })
+  return {
+    kv,
+    queue,
+    both: Effect.fnUntraced(function* (asked) {
+      return Context.make(Kv.Kv, yield* kv(asked)).pipe(
+        Context.add(Queue.Queue, yield* queue(asked)),
+        Context.add(Kv.SharedQueue, { store })
+      )
+    })
   } satisfies Room
 })
 
 /** Connects, and asks the server what it is. The connection lasts as long as the scope. */
-export const openRoom = (place: Place, options: Options, blame: Blame, probeTimeout: number): Opening<Room> => {
+export const openRoom = (place: Place, options: Options, probeTimeout: number): Opening<Room> => {
   switch (place.backend) {
     case "redis":
-      return redis(place.address, options, blame, probeTimeout)
+      return redis(place.address, options, probeTimeout)
     case "rabbitmq":
-      return rabbitmq(place.address, options, blame, probeTimeout)
+      return rabbitmq(place.address, options, probeTimeout)
     case "postgres":
-      return postgres(place, options, blame, probeTimeout)
+      return postgres(place, options, probeTimeout)
     case "sqlite":
-      return sqlite(place.path, options, blame)
+      return sqlite(place.path, options)
     case "memory":
-      return memory(options, blame)
+      return memory(options)
     case "denokv":
-      return Effect.fail(new DiscoveryError({ reason: new Unsupported({ ...blame, detail: "to be connected" }) }))
+      return denokv(place, options, probeTimeout)
   }
 }

@@ -2,8 +2,7 @@
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
-import { isGranted } from "../internal/denoPermissions.ts"
-import { readConfig } from "../internal/environment.ts"
+import { mayRead, readConfig } from "../internal/environment.ts"
 
 /** Names of addresses; of each list the first that is set counts. */
 export const addressNames = {
@@ -79,7 +78,7 @@ export const readEnvironment: Effect.Effect<Environment, Config.ConfigError> = E
   const values = new Map<string, string>()
   const denied: Array<string> = []
   for (const name of allNames) {
-    if (!isGranted({ name: "env", variable: name })) {
+    if (!(yield* mayRead(name))) {
       denied.push(name)
       continue
     }

@@ -21,10 +21,22 @@ const oneByOne: ConfigProvider.ConfigProvider = ConfigProvider.make((path) =>
   })
 )
 
+/** Whether the program brings values of its own, for which nothing of the environment is read. */
+const hasOwn = <A, E, R>(own: Effect.Effect<A, E, R>, otherwise: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.contextWith((context) => (context.mapUnsafe.has(ConfigProvider.ConfigProvider.key) ? own : otherwise))
+
 /** Reads a config: from the program's own provider if it has one, else from the environment. */
 export const readConfig = <A>(config: Config.Config<A>): Effect.Effect<A, Config.ConfigError> =>
-  Effect.contextWith((context) =>
-    context.mapUnsafe.has(ConfigProvider.ConfigProvider.key) || isGranted({ name: "env" })
-      ? config
-      : Effect.provideService(config, ConfigProvider.ConfigProvider, oneByOne)
+  hasOwn<A, Config.ConfigError, never>(
+    config,
+    Effect.suspend(() =>
+      isGranted({ name: "env" }) ? config : Effect.provideService(config, ConfigProvider.ConfigProvider, oneByOne)
+    )
+  )
+
+/** Whether a variable can be asked for without being refused. */
+export const mayRead = (variable: string): Effect.Effect<boolean> =>
+  hasOwn(
+    Effect.succeed(true),
+    Effect.sync(() => isGranted({ name: "env", variable }))
   )

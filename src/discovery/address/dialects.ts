@@ -16,11 +16,12 @@ const redis = {
     valkeys: { tls: true },
     tcp: {}
   },
+  port: 6_379,
   commaTlsPort: 6_380,
   database: redisIndex
 } satisfies Dialect
 
-/** Variables of the `services__` kind name endpoints by what speaks there in general. */
+/** Some variables name an endpoint by what speaks there in general. */
 const redisService = { ...redis, schemes: { ...redis.schemes, http: {} } } satisfies Dialect
 
 const rabbitmq = {
@@ -37,7 +38,7 @@ const rabbitmq = {
   database: (text) => text
 } satisfies Dialect
 
-export const parseRedis = (text: string, service: boolean): Address | Problem =>
-  parseAddress(text, service ? redisService : redis)
+export const parseRedis = (text: string, endpoint: boolean): Address | Problem =>
+  parseAddress(text, endpoint ? redisService : redis)
 
 export const parseRabbitMq = (text: string): Address | Problem => parseAddress(text, rabbitmq)

@@ -38,6 +38,8 @@ export interface Dialect {
   readonly example: string
   /** Schemes of URLs, without `://`. `management`: the port is that of another service on the same host. */
   readonly schemes: Readonly<Record<string, { readonly tls?: boolean; readonly management?: boolean }>>
+  /** The port of an address that names none, where the form does not say and options cannot change it. */
+  readonly port?: number | undefined
   /** The port for TLS in the comma form, where that differs. */
   readonly commaTlsPort?: number | undefined
   /** What the database part is called, and what is wrong with one. */
@@ -46,11 +48,20 @@ export interface Dialect {
 
 const hostPattern = /^[\p{L}\p{N}._-]+$/u
 
+/** An IPv6 address, with the name of a network interface behind it or without. */
+const isIpv6 = (text: string): boolean => {
+  const [address] = text.split("%", 1) as [string]
+  return /^[0-9A-Fa-f:.]+$/.test(address) && URL.canParse(`seams://[${address}]`)
+}
+
 /** `host`, `host:port`, `[::1]`, `[::1]:port`, or an IPv6 address alone. */
 export const parseEndpoint = (text: string): Endpoint | Problem => {
-  const bracketed = /^\[([0-9A-Fa-f:.]+(?:%[^\]]+)?)\](?::(\d+))?$/.exec(text)
-  if (bracketed !== null) return endpoint(bracketed[1]!, bracketed[2])
-  if (/^[0-9A-Fa-f]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*$/.test(text)) return { host: text, port: undefined }
+  const bracketed = /^\[([0-9A-Fa-f:.]+(?:%[\w.-]+)?)\](?::(\d+))?$/.exec(text)
+  if (bracketed !== null)
+    return isIpv6(bracketed[1]!)
+      ? endpoint(bracketed[1]!, bracketed[2])
+      : new Problem("what stands in brackets is no IPv6 address")
+  if (/^[0-9A-Fa-f:.]+(?:%[\w.-]+)?$/.test(text) && isIpv6(text)) return { host: text, port: undefined }
   const colon = text.lastIndexOf(":")
   const host = colon === -1 ? text : text.slice(0, colon)
   if (host === "") return new Problem("it names no host")

@@ -7,6 +7,7 @@ export interface Pair {
   /** `undefined`: a piece without a key. */
   readonly key: string | undefined
   readonly value: string
+  readonly quoted: boolean
 }
 
 export interface Grammar {
@@ -20,13 +21,23 @@ export interface Grammar {
 
 const keyPattern = /^\s*([A-Za-z][A-Za-z ]*?)\s*=/
 
+/** Behind blanks. */
+const skipBlanks = (text: string, from: number): number => {
+  let at = from
+  while (at < text.length && text[at]!.trim() === "") at++
+  return at
+}
+
 /** The end of a quoted value that begins at `start`, behind its quote; -1 when no quote ends it just before a mark or the end. */
 const endOfQuoted = (text: string, start: number, mark: string): number => {
   const quote = text[start]!
   for (let at = start + 1; at < text.length; at++) {
     if (text[at] !== quote) continue
     if (text[at + 1] === quote) at++
-    else return at + 1 === text.length || text[at + 1] === mark ? at + 1 : -1
+    else {
+      const next = skipBlanks(text, at + 1)
+      return next === text.length || text[next] === mark ? at + 1 : -1
+    }
   }
   return -1
 }
@@ -46,24 +57,26 @@ export const readPairs = (text: string, { holdsMark, isKey, mark, quotes }: Gram
     const found = keyPattern.exec(text.slice(at))
     if (found === null) {
       const end = endOfPiece(at)
-      if (text.slice(at, end).trim() !== "") pairs.push({ key: undefined, value: text.slice(at, end).trim() })
+      if (text.slice(at, end).trim() !== "")
+        pairs.push({ key: undefined, value: text.slice(at, end).trim(), quoted: false })
       at = end + 1
       continue
     }
     const key = found[1]!.toLowerCase()
-    let start = at + found[0].length
-    if (quotes.includes(text[start] ?? "")) {
-      const end = endOfQuoted(text, start, mark)
+    const start = at + found[0].length
+    const open = skipBlanks(text, start)
+    if (quotes.includes(text[open] ?? "")) {
+      const end = endOfQuoted(text, open, mark)
       if (end !== -1) {
-        const quote = text[start]!
-        pairs.push({ key, value: text.slice(start + 1, end - 1).replaceAll(quote + quote, quote) })
-        at = end + 1
+        const quote = text[open]!
+        pairs.push({ key, value: text.slice(open + 1, end - 1).replaceAll(quote + quote, quote), quoted: true })
+        at = skipBlanks(text, end) + 1
         continue
       }
     }
     let end = endOfPiece(start)
     if (holdsMark(key)) while (end < text.length && !beginsPair(end + 1)) end = endOfPiece(end + 1)
-    pairs.push({ key, value: text.slice(start, end) })
+    pairs.push({ key, value: text.slice(start, end), quoted: false })
     at = end + 1
   }
   return pairs

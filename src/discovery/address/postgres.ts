@@ -1,6 +1,7 @@
 /** Addresses of PostgreSQL: a URL, `host:port`, or ADO.NET's `Host=...;Username=...`, as Npgsql reads it. */
 import { type Endpoint, parseEndpoint, Problem } from "./model.ts"
 import { readPairs } from "./pairs.ts"
+import { checkUrlText } from "./url.ts"
 
 /** A URL goes to the driver as it is, for it knows the parameters; everything else comes in parts. */
 export type PostgresAddress =
@@ -55,20 +56,25 @@ const grammar = {
 
 const parseAdoNet = (text: string): PostgresAddress | Problem => {
   const values = new Map<string, string>()
-  for (const { key, value } of readPairs(text, grammar)) {
+  let open = false
+  for (const { key, quoted, value } of readPairs(text, grammar)) {
     if (key === undefined)
       return new Problem('it holds a piece that is not "key=value"; put a value with a ; into quotes')
     const name = names[bare(key)]
-    if (name !== undefined) values.set(name, name === "password" ? value : value.trim())
+    if (name !== undefined) values.set(name, quoted ? value : value.trim())
     else if (!npgsqlOnly.test(bare(key)))
-      return new Problem(`its option "${key}" means nothing here; leave it out, or write ${example}`)
+      return new Problem(
+        open
+          ? "what follows its Password means nothing here; put a password with a ; into quotes"
+          : `its option "${key}" means nothing here; leave it out, or write ${example}`
+      )
+    // The rest of an unquoted password with a semicolon may look like an option, and is not to be shown.
+    open = name === "password" && !quoted
   }
   const host = values.get("host")
   if (host === undefined || host === "") return new Problem("it names no host")
   if (host.includes(",")) return new Problem("it names several hosts; name one")
-  const endpoint = parseEndpoint(
-    host.includes(":") && !host.startsWith("[") && host.split(":").length > 2 ? `[${host}]` : host
-  )
+  const endpoint = parseHost(host)
   if (endpoint instanceof Problem) return endpoint
   const port = values.get("port")
   if (port !== undefined && !(/^\d{1,5}$/.test(port) && Number(port) > 0 && Number(port) < 65_536))
@@ -91,11 +97,17 @@ const parseAdoNet = (text: string): PostgresAddress | Problem => {
   }
 }
 
+/** A host with a port or without, or the folder of a socket. */
+export const parseHost = (text: string): Endpoint | Problem =>
+  text.startsWith("/") ? { host: text, port: undefined } : parseEndpoint(text)
+
 export const parsePostgres = (given: string): PostgresAddress | Problem => {
   const scheme = /^\s*([A-Za-z][A-Za-z0-9+.-]*):\/\//.exec(given)?.[1]?.toLowerCase()
   if (scheme !== undefined) {
     const text = given.trim()
     if (scheme === "postgres" || scheme === "postgresql") {
+      const misleading = checkUrlText(text.slice(scheme.length + 3))
+      if (misleading !== undefined) return misleading
       if (!URL.canParse(text)) return new Problem(`it is no URL; write ${example}, with %40 for an @ in a password`)
       const { hostname, port, searchParams } = new URL(text)
       let named: string
@@ -110,7 +122,7 @@ export const parsePostgres = (given: string): PostgresAddress | Problem => {
     if (scheme !== "tcp") return new Problem(`its scheme is ${scheme}://; write ${example}`)
     return ofEndpoint(parseEndpoint(text.slice("tcp://".length).replace(/\/$/, "")))
   }
-  return given.includes("=") ? parseAdoNet(given) : ofEndpoint(parseEndpoint(given.trim()))
+  return given.includes("=") ? parseAdoNet(given) : ofEndpoint(parseHost(given.trim()))
 }
 
 const ofEndpoint = (endpoint: Endpoint | Problem): PostgresAddress | Problem =>
