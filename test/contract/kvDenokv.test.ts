@@ -1,11 +1,15 @@
 import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
-import { Context, Effect, Layer } from "effect"
+import { Context, Effect, Layer, Redacted } from "effect"
 import * as Kv from "../../src/Kv.ts"
 import * as DenoKv from "../../src/layers/denokv/index.ts"
+import * as Memory from "../../src/layers/memory/index.ts"
 import { kvModel } from "../../src/testing/kvModel.ts"
+import * as KvConnect from "../../src/testing/kvConnect/index.ts"
 import { kvSuite } from "../../src/testing/kvSuite.ts"
+
+const accessToken = Redacted.make("a-token-for-tests")
 
 /** A file in a folder of its own, which goes with the scope. */
 const temporaryFile = Effect.map(
@@ -43,3 +47,27 @@ kvSuite("denokv in a file", {
 
 kvModel("denokv in memory", { layer: memory(), clock: "virtual", runs: 50 })
 kvModel("denokv in a file", { layer: file(), clock: "live", runs: 10 })
+
+/** A KV Connect server of its own over a store in memory, for as long as the scope lives. */
+const connect = Effect.gen(function* () {
+  const memoryKv = yield* Layer.build(Layer.fresh(Memory.layerKv))
+  return yield* KvConnect.make({ accessTokens: [accessToken] }).pipe(Effect.provideContext(memoryKv))
+})
+
+const remote = (options: DenoKv.KvOptions = {}) =>
+  Layer.unwrap(Effect.map(connect, ({ url }) => DenoKv.layerKv({ ...options, path: url, accessToken })))
+
+kvSuite("denokv at a KV Connect server", {
+  layer: remote(),
+  clock: "live",
+  capabilities: { backend: "denokv", shared: true, changeLog: true, clock: "process", sharedQueue: false },
+  portable: remote(),
+  shortLog: { layer: remote({ logLength: 100 }), lines: 300 },
+  pair: Effect.flatMap(connect, ({ url }) => {
+    const service = Effect.map(Layer.build(Layer.fresh(DenoKv.layerKv({ path: url, accessToken }))), (context) =>
+      Context.get(context, Kv.Kv)
+    )
+    return Effect.all([service, service])
+  })
+})
+kvModel("denokv at a KV Connect server", { layer: remote(), clock: "live", runs: 10 })
