@@ -4,9 +4,21 @@ import * as Stream from "effect/Stream"
 import { background } from "../internal/background.ts"
 import { decodeEnvelope, EnvelopeProblem, type Publication } from "../internal/envelope.ts"
 import { makeHealth } from "../internal/health.ts"
-import { Kv } from "../kv/service.ts"
+import type { Conflict, KvError } from "../kv/KvError.ts"
+import type { Change, Key } from "../kv/model.ts"
 import { outboxPrefix } from "../kv/ops.ts"
+import { Kv } from "../kv/service.ts"
+import type { ClaimLost, QueueError } from "./QueueError.ts"
 import { Queue } from "./service.ts"
+
+/** Messages that go out in one round trip, and leave the Kv in one commit: what every store takes. */
+const batchSize = 100
+
+/** A message of the outbox, and the key it is kept at. */
+interface Waiting {
+  readonly key: Key
+  readonly publication: Publication
+}
 
 /**
  * Relays the messages that `Kv.outbox` committed from the Kv into the queue: published first, then removed from the Kv, so each is
@@ -23,26 +35,49 @@ export const layerOutbox: Layer.Layer<never, never, Kv | Queue> = Layer.effectDi
     const kv = yield* Kv
     const queue = yield* Queue
     const health = yield* makeHealth("outbox")
-    yield* background("outbox relay", health, (part) =>
-      Stream.runForEach(kv.watchPrefix([outboxPrefix]), (change) => {
-        if (change._tag !== "Put") return part.up
+
+    const remove = (batch: ReadonlyArray<Waiting>) =>
+      Effect.asVoid(kv.commit(batch.map(({ key }) => ({ _tag: "Delete", key }))))
+
+    const relay = (batch: ReadonlyArray<Waiting>): Effect.Effect<void, RelayError> =>
+      Effect.matchEffect(queue.publish(batch.map(({ publication }) => publication)), {
+        onSuccess: () => remove(batch),
+        onFailure: (error) => {
+          if (error.isRetryable || error.reason._tag === "EnqueueUnknown") return Effect.fail(error)
+          // One of them is refused: which one is found out, and the others go.
+          return batch.length > 1
+            ? Effect.forEach(batch, (one) => relay([one]), { discard: true })
+            : Effect.logError(`effect-seams: an outbox message was refused and stays: ${error.message}`)
+        }
+      })
+
+    const relayAll = Effect.fnUntraced(function* (changes: ReadonlyArray<Change>) {
+      // A batch is of one queue.
+      const waiting = new Map<string, Array<Waiting>>()
+      for (const change of changes) {
+        if (change._tag !== "Put") continue
         const { key, value } = change.entry
         const publication = readPublication(value)
-        const relay =
-          typeof publication === "string"
-            ? Effect.logError(`effect-seams: an outbox message cannot be read and stays: ${publication}`)
-            : Effect.matchEffect(queue.publish([publication]), {
-                onSuccess: () => Effect.asVoid(kv.delete(key)),
-                onFailure: (error) =>
-                  error.isRetryable || error.reason._tag === "EnqueueUnknown"
-                    ? Effect.fail(error)
-                    : Effect.logError(`effect-seams: an outbox message was refused and stays: ${error.message}`)
-              })
-        return relay
-      })
+        if (typeof publication === "string")
+          yield* Effect.logError(`effect-seams: an outbox message cannot be read and stays: ${publication}`)
+        else {
+          const { queue: name } = publication.message
+          waiting.set(name, [...(waiting.get(name) ?? []), { key, publication }])
+        }
+      }
+      for (const all of waiting.values())
+        for (let i = 0; i < all.length; i += batchSize) yield* relay(all.slice(i, i + batchSize))
+    })
+
+    yield* background("outbox relay", health, (part) =>
+      Stream.runForEachArray(kv.watchPrefix([outboxPrefix]), (changes) =>
+        Effect.andThen(relayAll(changes), changes.some(({ _tag }) => _tag !== "Put") ? part.up : Effect.void)
+      )
     )
   })
 )
+
+type RelayError = QueueError | KvError | Conflict | ClaimLost
 
 const readPublication = (value: unknown): Publication | string => {
   if (typeof value !== "object" || value === null || !("message" in value)) return "it is not an outbox entry"

@@ -59,6 +59,33 @@ describe("an outbox over two stores", () => {
     }).pipe(Effect.provide(Layer.provideMerge(Queue.layerOutbox, twoStores)))
   )
 
+  it.effect("many messages go in few round trips, in their order", () =>
+    Effect.gen(function* () {
+      const all = Array.from({ length: 250 }, (_, i) => ({ to: `person ${i}` }))
+      yield* Kv.atomic([Kv.outbox(Mails.enqueueAll(all))])
+      const queue = yield* Queue.Queue
+      const sizes: Array<number> = []
+      const counting: typeof queue = {
+        ...queue,
+        publish: (batch) => Effect.suspend(() => (sizes.push(batch.length), queue.publish(batch)))
+      }
+      yield* Effect.gen(function* () {
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual(yield* waiting, 0)
+      }).pipe(Effect.provide(Layer.provide(Queue.layerOutbox, Layer.succeed(Queue.Queue, counting))))
+      assert.strictEqual(
+        sizes.reduce((sum, n) => sum + n, 0),
+        250
+      )
+      assert.isAtMost(sizes.length, 5)
+      const seen = yield* Stream.runCollect(Stream.take(Mails.stream({ concurrency: 250 }), 250))
+      assert.deepStrictEqual(
+        Array.from(seen, ({ payload }) => payload),
+        all
+      )
+    }).pipe(Effect.provide(Layer.provideMerge(twoStores, Queue.layerNoDrain)))
+  )
+
   it.effect("a message the queue refuses stays, is logged, and holds up nobody", () =>
     Effect.gen(function* () {
       const Refused = Queue.define("not a name", { payload: Schema.String })
