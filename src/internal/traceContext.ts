@@ -139,15 +139,16 @@ export const inject = (
 }
 
 /**
- * {@link inject} with the span and the baggage of a fiber's context.
+ * {@link inject} with the span and the baggage of a fiber's context; without both the headers as they are.
  *
  * @since 0.1.0
  * @category encoding
  */
-export const injectFrom = (context: Context.Context<never>, headers: Headers): Record<string, string> =>
-  inject(headers, Context.getOrUndefined(context, Tracer.ParentSpan), {
-    baggage: Context.get(context, CurrentBaggage)
-  })
+export const injectFrom = (context: Context.Context<never>, headers: Headers): Headers => {
+  const span = Context.getOrUndefined(context, Tracer.ParentSpan)
+  const baggage = Context.get(context, CurrentBaggage)
+  return span === undefined && baggage === undefined ? headers : inject(headers, span, { baggage })
+}
 
 /**
  * The span that sent the headers, `None` without a valid `traceparent`. Its annotations hold a valid {@link TraceState}

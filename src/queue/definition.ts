@@ -1,5 +1,6 @@
-import type * as Context from "effect/Context"
+import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
@@ -15,7 +16,7 @@ import { type BatchOptions, startBatchWorker } from "./batch.ts"
 import type { DeadLetterOperations } from "./deadLetters.ts"
 import { deadLetterOperations } from "./deadLetters.ts"
 import type { EncodeRequest, MessageCodec } from "./encode.ts"
-import { encodePublication, messageCodec } from "./encode.ts"
+import { encodePublication, enqueueDefaults, mapNow, messageCodec } from "./encode.ts"
 import type { Stats } from "./driver.ts"
 import type {
   CurrentDelivery,
@@ -217,26 +218,27 @@ export const define: {
   }
   const validate = options.validate !== false
   const codecs = new Map<string, MessageCodec>()
+  const requests = new Map<string, EncodeRequest>()
+  const { schemaVersion } = options
+  const defaults = enqueueDefaults(options)
+  const nextId = messageIdsWith(fillFromPlatform)
   for (const [key, spec] of Object.entries(specs)) {
     const { payload, success } = SchemaModule.isSchema(spec) ? { payload: spec, success: undefined } : spec
-    codecs.set(key, messageCodec(key, payload, success, validate))
+    const codec = messageCodec(key, payload, success, validate)
+    codecs.set(key, codec)
+    requests.set(key, { queue: name, codec, defaults, schemaVersion, nextId })
   }
   const store = options.store ?? (Queue as Context.Key<any, Service>)
-  const nextId = messageIdsWith(fillFromPlatform)
-  const encode = (kind: string, payload: unknown, enqueueOptions: EnqueueOptions | undefined) => {
-    const codec = codecs.get(kind)
-    if (codec === undefined) {
-      const detail = `the definition has no message of this name, it has ${Array.from(codecs.keys()).join(", ")}`
-      return Effect.fail(new QueueError({ reason: new Unencodable({ queue: name, name: kind, detail }) }))
-    }
-    const request: EncodeRequest = {
-      queue: name,
-      codec,
-      defaults: options,
-      schemaVersion: options.schemaVersion,
-      nextId
-    }
-    return encodePublication(request, payload, enqueueOptions)
+  const encode = (
+    kind: string,
+    payload: unknown,
+    enqueueOptions: EnqueueOptions | undefined,
+    context: Context.Context<never>
+  ) => {
+    const request = requests.get(kind)
+    if (request !== undefined) return encodePublication(request, payload, enqueueOptions, context)
+    const detail = `the definition has no message of this name, it has ${Array.from(codecs.keys()).join(", ")}`
+    return Effect.fail(new QueueError({ reason: new Unencodable({ queue: name, name: kind, detail }) }))
   }
 
   const attributes = {
@@ -249,14 +251,17 @@ export const define: {
     queue.spanned(`publish ${name}`, attributes, effect, { kind: "producer" })
   const ownStore = options.store !== undefined
 
+  type Encoding = (context: Context.Context<never>) => Effect.Effect<ReadonlyArray<Publication>, QueueError>
   /** An Op around encoded messages: published alone, or steps of a commit. */
   const publish = <A>(
-    encoded: Effect.Effect<ReadonlyArray<Publication>, QueueError>,
+    encoded: Encoding,
     pick: (published: ReadonlyArray<Enqueued>) => A
   ): Op<A, QueueError, never, any, any> => {
     const steps = (of: symbol | undefined) =>
-      Effect.map(encoded, (all) =>
-        all.map((publication): Step => ({ _tag: "Enqueue", publication, named: ownStore, store: of }))
+      Effect.withFiber((fiber) =>
+        Effect.map(encoded(fiber.context), (all) =>
+          all.map((publication): Step => ({ _tag: "Enqueue", publication, named: ownStore, store: of }))
+        )
       )
     return new Op<A, QueueError, never, any, any>(
       Kv,
@@ -266,26 +271,34 @@ export const define: {
           Option.isSome(queue) ? spannedPublish(queue.value, steps(queue.value.store)) : steps(undefined)
         )
       ),
-      Effect.flatMap(store, (queue) =>
-        spannedPublish(
-          queue,
-          Effect.flatMap(encoded, (batch) => Effect.map(queue.publish(batch), pick))
+      Effect.withFiber((fiber) => {
+        const queue = Context.getUnsafe(fiber.context, store)
+        const published = Effect.withFiber((within) =>
+          mapNow(encoded(within.context), (batch) => Effect.map(queue.publish(batch), pick), identity)
         )
-      )
+        return spannedPublish(queue, published)
+      })
     )
   }
-  const one = (kind: string, payload: unknown, enqueueOptions: EnqueueOptions | undefined) =>
-    Effect.map(encode(kind, payload, enqueueOptions), (publication) => [publication])
-  const many = (
-    kind: string,
-    payloads: Iterable<unknown>,
-    enqueueOptions: EnqueueOptions | ((payload: unknown, index: number) => EnqueueOptions) | undefined
-  ) =>
-    Effect.suspend(() =>
-      Effect.forEach(payloads, (payload, index) =>
-        encode(kind, payload, typeof enqueueOptions === "function" ? enqueueOptions(payload, index) : enqueueOptions)
+  const one =
+    (kind: string, payload: unknown, enqueueOptions: EnqueueOptions | undefined): Encoding =>
+    (context) =>
+      mapNow(
+        encode(kind, payload, enqueueOptions, context),
+        (publication) => Effect.succeed([publication]),
+        identity<QueueError>
       )
-    )
+  const many =
+    (
+      kind: string,
+      payloads: Iterable<unknown>,
+      enqueueOptions: EnqueueOptions | ((payload: unknown, index: number) => EnqueueOptions) | undefined
+    ): Encoding =>
+    (context) =>
+      Effect.forEach(payloads, (payload, index) => {
+        const given = typeof enqueueOptions === "function" ? enqueueOptions(payload, index) : enqueueOptions
+        return encode(kind, payload, given, context)
+      })
   /** Of a definition with one payload the name is not an argument. */
   const named = <A extends ReadonlyArray<unknown>, B>(f: (kind: string, ...rest: A) => B) =>
     grouped ? f : (...rest: A) => f("", ...rest)

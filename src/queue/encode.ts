@@ -11,7 +11,7 @@ import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as SchemaIssue from "effect/SchemaIssue"
 import { describeInput, durationMillis } from "../internal/durationMillis.ts"
-import type { Dedupe, Publication } from "../internal/envelope.ts"
+import type { Dedupe, Envelope, Publication } from "../internal/envelope.ts"
 import { envelopeVersion } from "../internal/envelope.ts"
 import { injectFrom } from "../internal/traceContext.ts"
 import type { DedupeOptions, EnqueueDefaults, EnqueueOptions } from "./model.ts"
@@ -73,31 +73,71 @@ export const messageCodec = (
 export interface EncodeRequest {
   readonly queue: string
   readonly codec: MessageCodec
-  readonly defaults: EnqueueDefaults<any>
+  /** `undefined`: the definition has none. */
+  readonly defaults: EnqueueDefaults<any> | undefined
   readonly schemaVersion: number | undefined
   readonly nextId: (now: number) => string
 }
 
+const optionNames: ReadonlyArray<keyof EnqueueDefaults<any>> = [
+  "delay",
+  "priority",
+  "dedupe",
+  "ttl",
+  "headers",
+  "meta",
+  "group",
+  "timeout",
+  "id"
+]
+
+/** The enqueue options among those of a definition, `undefined` when it has none: most have none. */
+export const enqueueDefaults = <A>(definition: EnqueueDefaults<A>): EnqueueDefaults<A> | undefined =>
+  optionNames.some((name) => definition[name] !== undefined) ? definition : undefined
+
+/** With the context of the fiber that enqueues: its clock, and the trace it is in. Most schemas answer at once. */
 export const encodePublication = (
   request: EncodeRequest,
   input: unknown,
-  options: EnqueueOptions | undefined
+  options: EnqueueOptions | undefined,
+  context: Context.Context<never>
 ): Effect.Effect<Publication, QueueError> =>
-  Effect.withFiber((fiber) =>
-    mapNow(
-      request.codec.encode(input),
-      ({ made, text }) => {
-        const publication = publicationOf(request, made, text, options, fiber.context)
-        return publication instanceof QueueError ? Effect.fail(publication) : Effect.succeed(publication)
-      },
-      (detail) => unencodable(request, detail)
-    )
+  mapNow(
+    request.codec.encode(input),
+    ({ made, text }) => {
+      const publication = publicationOf(request, made, text, options, context)
+      return publication instanceof QueueError ? Effect.fail(publication) : Effect.succeed(publication)
+    },
+    (detail) => unencodable(request, detail)
   )
 
 const unencodable = ({ codec, queue }: EncodeRequest, detail: string): QueueError =>
   new QueueError({ reason: new Unencodable({ queue, name: codec.name, detail }) })
 
-const noHeaders: Readonly<Record<string, string>> = {}
+const noTexts: Readonly<Record<string, string>> = Object.freeze({})
+
+/** Options as the record of a message has them. */
+interface Encoded extends Pick<
+  Envelope,
+  "notBefore" | "priority" | "group" | "dedupe" | "timeout" | "headers" | "meta"
+> {
+  readonly id: string | undefined
+  readonly delay: number | undefined
+  readonly ttl: number | undefined
+}
+
+const noOptions: Encoded = {
+  id: undefined,
+  delay: undefined,
+  ttl: undefined,
+  notBefore: undefined,
+  priority: 0,
+  group: undefined,
+  dedupe: undefined,
+  timeout: undefined,
+  headers: noTexts,
+  meta: noTexts
+}
 
 /** Everything but the coding, in one step: an enqueue is what programs do most. */
 const publicationOf = (
@@ -107,12 +147,44 @@ const publicationOf = (
   options: EnqueueOptions | undefined,
   context: Context.Context<never>
 ): Publication | QueueError => {
-  const { queue, codec } = request
+  const now = Context.get(context, Clock.Clock).currentTimeMillisUnsafe()
+  const encoded =
+    options === undefined && request.defaults === undefined ? noOptions : encodeOptions(request, made, options, now)
+  if (encoded instanceof QueueError) return encoded
+  return {
+    message: {
+      v: envelopeVersion,
+      id: encoded.id ?? request.nextId(now),
+      queue: request.queue,
+      name: request.codec.name,
+      payload: text,
+      encoding: "json",
+      schemaVersion: request.schemaVersion,
+      enqueuedAt: now,
+      notBefore: encoded.notBefore,
+      priority: encoded.priority,
+      group: encoded.group,
+      dedupe: encoded.dedupe,
+      timeout: encoded.timeout,
+      headers: injectFrom(context, encoded.headers),
+      meta: encoded.meta
+    },
+    delay: encoded.delay,
+    ttl: encoded.ttl
+  }
+}
+
+const encodeOptions = (
+  request: EncodeRequest,
+  made: unknown,
+  options: EnqueueOptions | undefined,
+  now: number
+): Encoded | QueueError => {
   const bad = (detail: string) => unencodable(request, detail)
   const given = <K extends keyof EnqueueOptions>(key: K): EnqueueOptions[K] => {
     const own = options?.[key]
     if (own !== undefined) return own
-    const byDefault: unknown = request.defaults[key as keyof EnqueueDefaults<any>]
+    const byDefault: unknown = request.defaults?.[key as keyof EnqueueDefaults<any>]
     return (typeof byDefault === "function" ? byDefault(made) : byDefault) as EnqueueOptions[K]
   }
   const at = options?.at === undefined ? undefined : DateTime.make(options.at)
@@ -134,11 +206,10 @@ const publicationOf = (
     return bad("an id has 1 to 255 characters")
   const group = given("group")
   if (group === "") return bad("a group is a text that is not empty; leave it out for none")
-  const headers = given("headers") ?? noHeaders
-  const meta = given("meta") ?? noHeaders
+  const headers = given("headers") ?? noTexts
+  const meta = given("meta") ?? noTexts
   const notText = firstNotText("headers", headers) ?? firstNotText("meta", meta)
   if (notText !== undefined) return bad(notText)
-  const now = Context.get(context, Clock.Clock).currentTimeMillisUnsafe()
   const notBefore = at === undefined ? undefined : DateTime.toEpochMillis(at.value)
   const asked = given("dedupe")
   const dedupe =
@@ -146,27 +217,7 @@ const publicationOf = (
       ? undefined
       : encodeDedupe(asked, notBefore === undefined ? (delay ?? 0) : Math.max(0, notBefore - now), bad)
   if (dedupe instanceof QueueError) return dedupe
-  return {
-    message: {
-      v: envelopeVersion,
-      id: id ?? request.nextId(now),
-      queue,
-      name: codec.name,
-      payload: text,
-      encoding: "json",
-      schemaVersion: request.schemaVersion,
-      enqueuedAt: now,
-      notBefore,
-      priority,
-      group,
-      dedupe,
-      timeout,
-      headers: injectFrom(context, headers),
-      meta
-    },
-    delay,
-    ttl
-  }
+  return { id, delay, ttl, notBefore, priority, group, dedupe, timeout, headers, meta }
 }
 
 const millis = (
@@ -183,7 +234,7 @@ const millis = (
 }
 
 const firstNotText = (name: string, record: Readonly<Record<string, unknown>>): string | undefined => {
-  if (record === noHeaders) return undefined
+  if (record === noTexts) return undefined
   for (const [key, value] of Object.entries(record))
     if (typeof value !== "string") return `${name}.${key} is ${describeInput(value)}; headers and meta hold texts`
   return undefined
