@@ -9,6 +9,7 @@
 import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
+import { readConfig } from "../../internal/environment.ts"
 import * as Kv from "../../Kv.ts"
 import * as Queue from "../../Queue.ts"
 import { Connection, layerConnection } from "./connection.ts"
@@ -67,7 +68,8 @@ export const layerKv = (options: ConnectionOptions & KvOptions): Layer.Layer<Kv.
  */
 export const layerKvConfig = (
   options: Config.Wrap<ConnectionOptions & KvOptions>
-): Layer.Layer<Kv.Kv, DenoKvError | Config.ConfigError> => Layer.unwrap(Effect.map(Config.unwrap(options), layerKv))
+): Layer.Layer<Kv.Kv, DenoKvError | Config.ConfigError> =>
+  Layer.unwrap(Effect.map(readConfig(Config.unwrap(options)), layerKv))
 
 /**
  * `Queue.Queue` over a connection of its own: `Queue.layerKv` over this store. Call it once and keep the layer: two calls open the store
@@ -106,4 +108,4 @@ export const layer = (options: Options): Layer.Layer<Kv.Kv | Queue.Queue, DenoKv
 export const layerConfig = (
   options: Config.Wrap<Options>
 ): Layer.Layer<Kv.Kv | Queue.Queue, DenoKvError | Config.ConfigError> =>
-  Layer.unwrap(Effect.map(Config.unwrap(options), layer))
+  Layer.unwrap(Effect.map(readConfig(Config.unwrap(options)), layer))
