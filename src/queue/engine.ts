@@ -21,6 +21,7 @@ import type { QueueMetrics } from "../internal/queueMetrics.ts"
 import type { Spanned } from "../internal/telemetry.ts"
 import type { Capabilities, Claimed, ClaimRequest, Consumer, Outcome } from "./driver.ts"
 import { soloAfter } from "./driver.ts"
+import type { StartGate, WorkerLimits } from "./limits.ts"
 import type { QueueError } from "./QueueError.ts"
 import { type Control, type ControlParts, type Pending, Slot, SlotControl, type Solo } from "./slot.ts"
 import type { SoloGate } from "./soloGate.ts"
@@ -39,6 +40,8 @@ export interface EngineOptions {
   readonly lease: number
   /** Milliseconds. */
   readonly drain: number
+  /** Shared with the workers of other processes: asked before messages are claimed, and before they start. */
+  readonly limits?: WorkerLimits | undefined
 }
 
 export interface EngineHandler {
@@ -71,6 +74,13 @@ export const runEngine = (
     const own = yield* Scope.make()
     yield* Effect.addFinalizer(() => Effect.andThen(Scope.close(own, Exit.void), Effect.sync(abandon)))
     const consumer = yield* Scope.provide(consumerOf, own)
+    const limits =
+      options.limits === undefined
+        ? undefined
+        : yield* Scope.provide(
+            options.limits.open(queue, () => wake.openUnsafe()),
+            own
+          )
     /** Every claim this worker holds, by token: what the heartbeat extends. */
     const held = new Map<string, Slot>()
     /** Whose handlers run, also those that settled by hand or lost their claim and have not ended yet. */
@@ -188,6 +198,7 @@ export const runEngine = (
       active.delete(slot)
       if (held.size === 0 && active.size === 0) quiet.openUnsafe()
       gate.leave()
+      limits?.leave()
       wake.openUnsafe()
     }
 
@@ -242,24 +253,49 @@ export const runEngine = (
       // Where every lost claim counts, none is held beside a message that may kill the process.
       const alone = capabilities.startMarks ? undefined : next.find((slot) => slot.solo !== undefined)
       if (alone !== undefined && backlog.length > 1) return Effect.sync(() => releaseBacklog(alone))
-      return Effect.map(consumer.start(next.map((slot) => slot.claimed.token)), (states) => {
+      return limits === undefined ? begin(next) : beginWithin(limits, next)
+    }
+
+    /** Hands back what a limit does not let through: no attempt is spent, and no claim is held meanwhile. */
+    const beginWithin = (limit: StartGate, next: ReadonlyArray<Slot>): Effect.Effect<void, QueueError> => {
+      if (!limit.open) return Effect.sync(() => releaseBacklog())
+      return Effect.flatMap(limit.admit(next.map(({ claimed }) => claimed.message.group)), (delays) => {
+        const through: Array<Slot> = []
+        for (const [i, slot] of next.entries()) {
+          const delay = delays[i]
+          if (delay === undefined) through.push(slot)
+          else if (backlog.includes(slot)) {
+            leaveBacklog(slot)
+            enqueueSettle(slot, { _tag: "release", delay }, undefined)
+          }
+        }
+        if (through.length === 0) return Effect.void
+        return Effect.onError(begin(through), () => Effect.sync(() => through.forEach(() => limit.leave())))
+      })
+    }
+
+    const begin = (next: ReadonlyArray<Slot>): Effect.Effect<void, QueueError> =>
+      Effect.map(consumer.start(next.map((slot) => slot.claimed.token)), (states) => {
         for (const [i, slot] of next.entries()) {
           if (states[i] === "lost") loseClaim(slot)
           // The heartbeat may have found it lost meanwhile, or a lone message may have come in.
           const at = backlog.indexOf(slot)
-          if (at < 0 || (slot.solo === undefined && !gate.open)) continue
+          if (at < 0 || (slot.solo === undefined && !gate.open)) {
+            limits?.leave()
+            continue
+          }
           backlog.splice(at, 1)
           if (slot.solo === undefined) gate.enter()
           startSlot(slot)
         }
       })
-    }
 
     const request = (): ClaimRequest => {
-      if (stopping || !gate.open) return { max: 0, start: 0 }
+      if (stopping || !gate.open || limits?.open === false) return { max: 0, start: 0 }
       const start = Math.max(0, options.concurrency - running - backlog.length)
       const spare = Math.max(0, options.prefetch - Math.max(0, backlog.length + running - options.concurrency))
-      return { max: start + spare, start }
+      // What a limit may hold back is not marked as started.
+      return { max: start + spare, start: limits === undefined ? start : 0 }
     }
 
     const settleSpan = {

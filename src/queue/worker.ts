@@ -17,6 +17,7 @@ import { Kv } from "../kv/service.ts"
 import type { Claimed, Outcome } from "./driver.ts"
 import { mapNow, type MessageCodec } from "./encode.ts"
 import type { EngineHandler, EngineOptions } from "./engine.ts"
+import type { WorkerLimits } from "./limits.ts"
 import type { Delivery, MessageId, RetryOptions, SettleError } from "./model.ts"
 import { DrainLimit } from "./drain.ts"
 import { CurrentDelivery } from "./model.ts"
@@ -61,6 +62,8 @@ export interface WorkerOptions<in E> {
   readonly onInvalid?: "deadLetter" | "discard" | "retry" | undefined
   /** A name this worker has no handler for, as during a rolling deploy. Default: `"retry"`, and dead when no attempt is left. */
   readonly onUnknownName?: "deadLetter" | "discard" | "retry" | undefined
+  /** Limits that the workers of this queue share in all processes, made by `Queue.limits`. Default: none. */
+  readonly limits?: WorkerLimits | undefined
 }
 
 /** Claims lost before their handlers started, after which a message is given up: something else than the handler is wrong. */
@@ -101,7 +104,8 @@ export const engineOptions = (queue: string, options: WorkerOptions<any>): Effec
       concurrency: yield* whole("concurrency", options.concurrency, defaults.concurrency, 1),
       prefetch: yield* whole("prefetch", options.prefetch, defaults.prefetch, 0),
       lease,
-      drain: Math.min(drain, limit)
+      drain: Math.min(drain, limit),
+      limits: options.limits
     }
   })
 

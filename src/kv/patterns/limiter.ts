@@ -138,8 +138,8 @@ export const limiter = <I = Kv>(prefix: Key, options: LimiterOptions<I>): Limite
   const counterOf = (key: ReadonlyArray<KeyPart>): Effect.Effect<readonly [Counter, Key], KvError, I> =>
     Effect.flatMap(store, (kv) => {
       if (rule instanceof KvError) return Effect.fail(rule)
-      const { clock, shared } = kv.capabilities
-      if (clock === "process" && shared) return Effect.fail(noClock(kv))
+      const problem = clockProblem(kv, "A limiter")
+      if (problem !== undefined) return Effect.fail(problem)
       const known = counters.get(kv) ?? makeCounters(kv, rule.rule)
       counters.set(kv, known)
       const name: Key = [...prefix, ...key]
@@ -176,21 +176,27 @@ export const limiter = <I = Kv>(prefix: Key, options: LimiterOptions<I>): Limite
   }
 }
 
-interface Checked {
+export interface Checked {
   readonly rule: Rule<unknown>
   /** The most that can be taken at once. */
   readonly largest: number
 }
 
-const noClock = ({ capabilities }: Service): KvError =>
-  new KvError({
-    reason: new Unsupported({
-      feature: "A limiter",
-      detail: `processes share this ${capabilities.backend} store, and each goes by a clock of its own, so a limit would be exact for none of them; use a store with a clock (Redis, PostgreSQL, SQLite)`
-    })
-  })
+/** Why a store is refused that has no clock for all who share it; `undefined`: it has one. */
+export const clockProblem = ({ capabilities }: Service, feature: string): KvError | undefined => {
+  const { backend, clock, shared } = capabilities
+  if (clock !== "process" || !shared) return undefined
+  const detail = `processes share this ${backend} store, and each goes by a clock of its own, so a limit would be exact for none of them; use a store with a clock (Redis, PostgreSQL, SQLite)`
+  return new KvError({ reason: new Unsupported({ feature, detail }) })
+}
 
-const ruleOf = ({ algorithm = "sliding-window", burst, limit, window }: LimiterOptions<any>): Checked | KvError => {
+/** The rule of some options, or what is wrong with them. */
+export const ruleOf = ({
+  algorithm = "sliding-window",
+  burst,
+  limit,
+  window
+}: LimiterOptions<any>): Checked | KvError => {
   const whole = (name: string, value: number, most: number) =>
     Number.isSafeInteger(value) && value >= 1 && value <= most
       ? undefined

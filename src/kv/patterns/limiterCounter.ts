@@ -33,6 +33,12 @@ type Answer = Grant | { readonly retryAfter: number }
 export interface Counter {
   /** Takes this much, waiting at most `most` milliseconds; else it takes nothing and says when it could. */
   readonly take: (cost: number, most: number) => Effect.Effect<Answer, KvError>
+  /** Takes what is there at once, at most this much; 0, and when to ask again, when nothing is. */
+  readonly takeSome: (
+    most: number
+  ) => Effect.Effect<{ readonly cost: number; readonly at: number; readonly retryAfter: number }, KvError>
+  /** Gives back a part of what was taken at once and is not used. */
+  readonly giveBack: (cost: number, at: number) => Effect.Effect<void, KvError>
   readonly peek: Effect.Effect<{ readonly available: number; readonly retryAfter: number }, KvError>
   readonly reset: Effect.Effect<void, KvError>
 }
@@ -190,6 +196,18 @@ export const makeCounters = (kv: Service, rule: Rule<unknown>): ((key: Key) => C
             })
           )
         }),
+      takeSome: (most) =>
+        shielded(
+          change(key, (state, now) => {
+            const cost = Math.min(most, rule.available(state, now))
+            const retryAfter = rule.next(state, 1, now) - now
+            return cost === 0
+              ? { state, changed: false, result: { cost, at: now, retryAfter } }
+              : { state: rule.grant(state, cost, now, now), changed: true, result: { cost, at: now, retryAfter: 0 } }
+          })
+        ),
+      giveBack: (cost, at) =>
+        shielded(change(key, (state) => ({ state: rule.giveBack(state, cost, at), changed: true, result: undefined }))),
       peek: Effect.map(
         Effect.suspend(() => read(key)),
         ({ now, state }) => ({ available: rule.available(state, now), retryAfter: rule.next(state, 1, now) - now })
