@@ -38,7 +38,10 @@ export interface Options {
   readonly internalKeys?: boolean | undefined
   /**
    * How long a data token is good, which a client gets for its access token. From 20 seconds, since Deno asks for the next one 10
-   * seconds before; below 5 minutes Node's client asks before every request. Default: 1 hour.
+   * seconds before the end. Default: 1 day.
+   *
+   * Gotcha: Node's client asks for the next one with the first request that comes less than 5 minutes before the end, but sends the old one
+   * once more. So below 5 minutes it asks before every request, and after a pause longer than the lifetime its first request fails (401).
    */
   readonly tokenLifetime?: Duration.Input | undefined
   /** How often a quiet watch gets a sign of life. Default: 5 seconds. */
@@ -91,7 +94,7 @@ export const settingsOf = (options: Options): Effect.Effect<Settings, KvConnectE
     return invalid("internalKeys", "below a prefix there are none; leave out one of the two")
   const keyspace = makeKeyspace(prefix, internalKeys)
   if (isKeyProblem(keyspace)) return invalid("prefix", keyspace.detail.replace(/\.$/, ""))
-  const tokenLifetime = durationMillis(options.tokenLifetime ?? "1 hour")
+  const tokenLifetime = durationMillis(options.tokenLifetime ?? "1 day")
   if (tokenLifetime === undefined || !(tokenLifetime >= shortestLifetime) || !Number.isFinite(tokenLifetime))
     return invalid("tokenLifetime", `${describeInput(options.tokenLifetime)}: give a duration of 20 seconds or more`)
   const pingInterval = durationMillis(options.pingInterval ?? "5 seconds")

@@ -43,7 +43,7 @@ layer(overMemory, live)("the metadata exchange", (it) => {
         assert.match(databaseId, /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/)
         assert.match(expiresAt, /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/)
         const left = Date.parse(expiresAt) - Date.now()
-        assert.isTrue(left > 3_500_000 && left <= 3_600_000, expiresAt)
+        assert.isTrue(left > 86_300_000 && left <= 86_400_000, expiresAt)
         assert.match(token, /^\S+$/)
       }
     })
