@@ -5,6 +5,7 @@ import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Random from "effect/Random"
 import type * as Scope from "effect/Scope"
+import { readConfig } from "../../internal/environment.ts"
 import { DenoKvError } from "./errors.ts"
 import { closedFault, faultOf, NativeFault, unanswered } from "./faults.ts"
 import { makeFetch } from "./fetch.ts"
@@ -90,7 +91,8 @@ export const makeConnection = (
     const wake = yield* makeWake({
       kind: target.kind,
       bump: Effect.map(getMany([bumpKey]), ([entry]) => entry?.versionstamp ?? ""),
-      watch: () => native.watch([bumpKey]),
+      // The other form of `@deno/kv` leaves a rejection that nobody can handle when the connection breaks.
+      watch: () => native.watch([bumpKey], { raw: true }),
       realClock
     })
     return {
@@ -230,4 +232,4 @@ export const layerConnection = (options: ConnectionOptions): Layer.Layer<Connect
 export const layerConnectionConfig = (
   options: Config.Wrap<ConnectionOptions>
 ): Layer.Layer<Connection, DenoKvError | Config.ConfigError> =>
-  Layer.unwrap(Effect.map(Config.unwrap(options), layerConnection))
+  Layer.unwrap(Effect.map(readConfig(Config.unwrap(options)), layerConnection))

@@ -65,7 +65,7 @@ export interface NativeKv {
     options?: { readonly limit?: number; readonly batchSize?: number; readonly reverse?: boolean }
   ) => AsyncIterator<NativeEntry>
   readonly atomic: () => NativeAtomic
-  readonly watch: (keys: ReadonlyArray<NativeKey>) => NativeWatch
+  readonly watch: (keys: ReadonlyArray<NativeKey>, options?: { readonly raw?: boolean }) => NativeWatch
   readonly close: () => void
 }
 

@@ -11,7 +11,6 @@ const rounds = 100
 const valueOf = (entry: Option.Option<Kv.Entry> | undefined): unknown =>
   entry !== undefined && Option.isSome(entry) ? entry.value.value : undefined
 
-
 describe("Node, Deno and Bun on one file", () => {
   it.live(
     "count exactly by compare and set, and by sum",

@@ -40,9 +40,12 @@ export const startWork = (runtime: Runtime, what: string, at: string, number = 0
 export const own = new Uint8Array(0)
 
 export const entriesBelow = (native: DenoKv.NativeKv, prefix: DenoKv.NativeKey) =>
-  Effect.promise(async () => {
+  Effect.gen(function* () {
     const found: Array<DenoKv.NativeEntry> = []
     const entries = native.list({ prefix }, { limit: 10_000, batchSize: 500 })
-    for (let step = await entries.next(); step.done !== true; step = await entries.next()) found.push(step.value)
-    return found
+    while (true) {
+      const step = yield* Effect.promise(() => entries.next())
+      if (step.done === true) return found
+      found.push(step.value)
+    }
   })

@@ -7,6 +7,7 @@ import { stampOfFound } from "./envelope.ts"
 import { nativeKey } from "./keys.ts"
 import type { Known } from "./known.ts"
 import type { Lookups, Staged } from "./plan.ts"
+import { readStamp } from "./stamps.ts"
 import { isLive } from "./plan.ts"
 
 type Check = Commit["checks"][number]
@@ -30,9 +31,20 @@ export const isKnown = ({ key, versionstamp }: Check, known: Known): boolean =>
   // That a key does not exist is checked as such; that it is expired comes out when the check fails.
   versionstamp === null || known.get(key)?.versionstamp === versionstamp
 
-/** A check by what is known, of a key that was not looked at: does not hold when the entry has expired meanwhile. */
-export const holdsByKnown = ({ key, versionstamp }: Check, known: Known, now: number): boolean =>
-  versionstamp === null || isLive(known.get(key)?.deadline, now)
+/** A check by what is known, of a key that was not looked at: does not hold when the entry has expired meanwhile, or was overwritten. */
+export const holdsByKnown = (check: Check, known: Known, now: number): boolean =>
+  check.versionstamp === null || (isLive(known.get(check.key)?.deadline, now) && !isOverwritten(check, known))
+
+/** Stamps go up along a key and never come back: one that is below what was seen of the key never holds again. */
+export const isOverwritten = ({ key, versionstamp }: Check, known: Known): boolean => {
+  const seen = versionstamp === null ? undefined : known.get(key)
+  return (
+    seen !== undefined &&
+    versionstamp !== null &&
+    readStamp(versionstamp) !== undefined &&
+    seen.versionstamp > versionstamp
+  )
+}
 
 interface NativeCheck {
   readonly key: NativeKey

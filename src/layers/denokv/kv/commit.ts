@@ -17,7 +17,7 @@ import type { NativeMutation, NativeWrite } from "../native.ts"
 import { nativeLimits, put } from "../native.ts"
 import { count } from "../initial.ts"
 import { mayPass } from "./again.ts"
-import { failing, holdsByKnown, isKnown, nativeChecks, sizeOf } from "./checks.ts"
+import { failing, holdsByKnown, isKnown, isOverwritten, nativeChecks, sizeOf } from "./checks.ts"
 import { compose } from "./compose.ts"
 import type { Doubts } from "./doubt.ts"
 import { commitUnknown, kvError, unavailable } from "./error.ts"
@@ -31,7 +31,7 @@ import { lookAt, noted } from "./looking.ts"
 import { counterKeys, lookedAt, type Lookups, stage, type Staged } from "./plan.ts"
 import { mutationsOf } from "./redo.ts"
 import { stampOf } from "./stamps.ts"
-import type { Store } from "./store.ts"
+import { readable, type Store } from "./store.ts"
 
 /** How long a commit that others disturb is tried again. */
 const patience = 10_000
@@ -65,7 +65,10 @@ export const makeCommit = (
     commit: Commit,
     line: number
   ): Effect.Effect<{ readonly done: CommitOutcome | undefined; readonly lookups: Lookups }, NativeFault> => {
-    const keys = Array.from(new Set(commit.checks.map(({ key }) => key)))
+    const checked = new Set(commit.checks.map(({ key }) => key))
+    const all = new Set([...checked, ...lookedAt(commit)])
+    // What the next attempt has to look at comes along if there is room.
+    const keys = Array.from(all.size < readable ? all : checked)
     return Effect.map(store.read([lineKey(line, commit.id, 0), ...keys.map(nativeKey)]), ({ entries }) => {
       const lookups = new Map<Packed, Found | Foreign | undefined>()
       noted(keys, entries.slice(1), known, lookups)
@@ -82,6 +85,9 @@ export const makeCommit = (
     counters: ReadonlyArray<Packed>
   ): Effect.Effect<Sent, NativeFault | KvError> =>
     Effect.gen(function* () {
+      const [only] = commit.checks
+      if (commit.checks.length === 1 && isOverwritten(only!, known))
+        return { _tag: "Done", outcome: { _tag: "Conflict", failed: [0] } } as const
       if (last.place === undefined || (last.commits >= recount && connection.kind !== "memory"))
         yield* store.readBumped([])
       const believed = new Map(before)
@@ -218,7 +224,9 @@ export const makeCommit = (
   const run = (commit: Commit, counters: ReadonlyArray<Packed>): Effect.Effect<CommitOutcome, KvError> =>
     Effect.gen(function* () {
       const start = realClock.currentTimeMillisUnsafe()
-      const trying = timeout === undefined ? patience : timeout / 2
+      /** For attempts that were answered, and for those that were not: the rest is for asking what became of them. */
+      const trying = timeout === undefined ? patience : timeout * 0.9
+      const doubting = timeout === undefined ? patience : timeout / 2
       let lookups: Lookups = new Map()
       let pause = 1
       /** An attempt was sent and not answered. */
@@ -250,7 +258,7 @@ export const makeCommit = (
             return yield* failure
           }
           if (failure.kind === "unknown") doubtful = failure
-          if (!mayPass(connection, failure) || realClock.currentTimeMillisUnsafe() - start > trying) {
+          if (!mayPass(connection, failure) || realClock.currentTimeMillisUnsafe() - start > doubting) {
             if (doubtful !== undefined) return yield* commitUnknown(commit.id, doubtful)
             doubts.resolved(commit.id)
             return yield* kvError("commit")(failure)
@@ -264,7 +272,7 @@ export const makeCommit = (
           return yield* unavailable("commit", `others kept changing the same keys for ${trying} ms`)
         }
         yield* Effect.sleep(pause * (0.5 + (yield* Random.next)))
-        pause = Math.min(pause * 2, 256)
+        pause = Math.min(pause * 2, 128)
       }
     }).pipe(Effect.provideService(Clock.Clock, realClock))
 

@@ -55,6 +55,7 @@ export const makeLog = (store: Store, reads: Reads): Driver["log"] => {
       const upTo = yield* known(from)
       if (from.position > upTo.position || from.generation > upTo.generation)
         return trimmed("the position lies behind the store's last commit: it was set back")
+      if (from.position === upTo.position) return { _tag: "Lines", lines: [], next: cursor(upTo), more: false }
       const ops: Array<Omit<LogLine, "entry">> = []
       let next = from
       let generation = from.generation

@@ -95,7 +95,10 @@ export const makeSweep = (store: Store, nextId: () => string): Driver["sweep"] =
       const first = entries[0]
       const time = now()
       if (first === undefined) return undefined
-      if (deadlineOfExpiry(first.key) > time) return deadlineOfExpiry(first.key)
+      // The rest is for the next call, if this one has taken a good part of its time.
+      const spent =
+        connection.timeout !== undefined && realClock.currentTimeMillisUnsafe() - started > connection.timeout / 4
+      if (spent || deadlineOfExpiry(first.key) > time) return deadlineOfExpiry(first.key)
       const due = entries.filter(({ key }) => deadlineOfExpiry(key) <= time).map(dueOf)
       yield* Effect.forEach(chunksOf(due, batch), sweepBatch, {
         concurrency: connection.kind === "remote" ? parallel : 1,
