@@ -2,6 +2,7 @@
  * Spans and metrics of the seams, with the OpenTelemetry names (semantic conventions for databases and messaging). The library
  * only creates them; exporting is the program's choice.
  */
+import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import type * as Tracer from "effect/Tracer"
@@ -23,6 +24,30 @@ export type Spanned = <A, E, R>(
   shape?: SpanShape
 ) => Effect.Effect<A, E, R>
 
+const failing = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+  Effect.tapCause(effect, (cause) => Effect.annotateCurrentSpan("error.type", errorType(cause)))
+
+/** What the registry calls the class of error: the reason that the seams give, else the tag or the name. */
+const errorType = (cause: Cause.Cause<unknown>): string => {
+  if (Cause.hasInterruptsOnly(cause)) return "interrupted"
+  const error = Cause.squash(cause)
+  if (typeof error !== "object" || error === null) return "_OTHER"
+  const { _tag, name, reason } = error as {
+    readonly _tag?: unknown
+    readonly name?: unknown
+    readonly reason?: { readonly _tag?: unknown }
+  }
+  return [reason?._tag, _tag, name].find((one) => typeof one === "string") ?? "_OTHER"
+}
+
+/** Of a span about messages. */
+export const messagingAttributes = (queue: string, operation: "publish" | "process" | "settle") => ({
+  "messaging.system": "effect-seams",
+  "messaging.operation.name": operation,
+  "messaging.operation.type": operation === "publish" ? "send" : operation,
+  "messaging.destination.name": queue
+})
+
 export const spannedWhen = (tracing: boolean): Spanned =>
   tracing
     ? <A, E, R>(
@@ -32,7 +57,7 @@ export const spannedWhen = (tracing: boolean): Spanned =>
         shape: SpanShape = {}
       ) =>
         // withSpan takes ParentSpan out of R; no effect given here asks for it.
-        Effect.withSpan(effect, name, {
+        Effect.withSpan(failing(effect), name, {
           kind: shape.kind ?? "client",
           attributes,
           ...(shape.root === true ? { root: true } : undefined),

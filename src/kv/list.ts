@@ -5,7 +5,6 @@ import * as Effect from "effect/Effect"
 import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import type { Packed } from "../internal/keyCodec.ts"
-import type { Bounded } from "../internal/unavailable.ts"
 import { isKeyProblem, maxPackedSize, pack, packPrefix, prefixRange } from "../internal/keyCodec.ts"
 import type { Driver, Range } from "./driver.ts"
 import { InvalidKey, KvError, TooLarge } from "./KvError.ts"
@@ -16,8 +15,8 @@ const streamPageSize = 256
 const defaultPageLimit = 100
 
 export interface Reading {
-  readonly driver: Driver
-  readonly bounded: Bounded<KvError>
+  /** The driver's `list`, bounded in time and measured. */
+  readonly list: Driver["list"]
 }
 
 const invalid = (key: ReadonlyArray<KeyPart>, detail: string): KvError =>
@@ -133,10 +132,7 @@ const readPage = (reading: Reading, rest: Rest, size: number, reverse: boolean) 
     if (limit <= 0 || rest.range.start >= rest.range.end)
       return { entries: [], next: Option.none<Rest>(), last: undefined }
     // One entry more than asked for tells whether anything is left.
-    const { entries: found } = yield* reading.bounded(
-      "list",
-      reading.driver.list(rest.range, { limit: limit + 1, reverse })
-    )
+    const { entries: found } = yield* reading.list(rest.range, { limit: limit + 1, reverse })
     const stored = found.slice(0, limit)
     const entries: Array<Entry> = []
     for (const one of stored) {

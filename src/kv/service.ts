@@ -14,7 +14,7 @@ import { makeCommit } from "./commit.ts"
 import type { Capabilities, Driver, Stored } from "./driver.ts"
 import type { Conflict } from "./KvError.ts"
 import { KvError, Unavailable } from "./KvError.ts"
-import { listPage, listStream, packKey, rangeOf } from "./list.ts"
+import { listPage, listStream, packKey, rangeOf, type Reading } from "./list.ts"
 import type {
   Change,
   Entry,
@@ -137,7 +137,9 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
     const commit = (steps: ReadonlyArray<Step>) => commitOf(steps)
     // Without checks and acks a commit has no other failures.
     const blind = (step: Step) => commitOf([step]) as Effect.Effect<Versionstamp, KvError>
-    const read = { driver, bounded }
+    const read: Reading = {
+      list: (range, listOptions) => paging(bounded("list", driver.list(range, listOptions)))
+    }
     let open = true
     yield* Effect.addFinalizer(() => Effect.sync(() => void (open = false)))
     const watching = { driver: boundedReads(driver, bounded), health, seen: sweeper.expiresAt, isOpen: () => open }
@@ -164,7 +166,7 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
         ),
       delete: (key) => deleting(blind({ _tag: "Delete", key })),
       list: (selector, listOptions) => listStream(read, selector, listOptions),
-      page: (selector, listOptions) => paging(listPage(read, selector, listOptions)),
+      page: (selector, listOptions) => listPage(read, selector, listOptions),
       watch: (keys, watchOptions) => watchKeys(watching, keys, watchOptions),
       watchPrefix: (prefix, watchOptions) => watchRange(watching, rangeOf({ prefix }), watchOptions),
       commit: (steps) => committing(commit(steps))

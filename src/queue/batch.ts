@@ -3,9 +3,12 @@ import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
 import * as Fiber from "effect/Fiber"
+import * as Option from "effect/Option"
 import * as Semaphore from "effect/Semaphore"
 import type * as Scope from "effect/Scope"
+import { type AnySpan, ParentSpan } from "effect/Tracer"
 import { describeInput, durationMillis } from "../internal/durationMillis.ts"
+import { messagingAttributes } from "../internal/telemetry.ts"
 import type { MessageCodec } from "./encode.ts"
 import type { Delivery, RetryOptions } from "./model.ts"
 import type { QueueError } from "./QueueError.ts"
@@ -38,6 +41,8 @@ export interface BatchSpec {
 
 interface Batch {
   readonly deliveries: Array<Delivery<any>>
+  /** Of its members. */
+  readonly spans: Map<Delivery<any>, AnySpan>
   readonly full: Deferred.Deferred<void>
   /** Resolved with the run of the handler, which every member waits for. */
   readonly run: Deferred.Deferred<Fiber.Fiber<unknown, unknown>>
@@ -48,7 +53,8 @@ interface Batch {
 
 /**
  * A worker whose handlers meet in a batch. The first member opens it, waits until it is full or `within` is over, and runs the
- * handler for all; each member ends as that run ends. When members are interrupted (timeout, drain) the run is, with the last.
+ * handler for all; each member ends as that run ends. When members are interrupted (timeout, drain) the run is, with the last. The run
+ * is a trace of its own, with a link to the span of each member.
  */
 export const startBatchWorker = (spec: BatchSpec, service: Service): Effect.Effect<void, QueueError, Scope.Scope> =>
   Effect.suspend(() => {
@@ -70,7 +76,16 @@ export const startBatchWorker = (spec: BatchSpec, service: Service): Effect.Effe
           Effect.gen(function* () {
             if (open === batch) open = undefined
             batch.started = true
-            const run = Effect.suspend(() => spec.handler(batch.deliveries))
+            // A trace of its own: a run belongs to no single message.
+            const run = service.spanned(
+              `process ${spec.queue}`,
+              {
+                ...messagingAttributes(spec.queue, "process"),
+                "messaging.batch.message_count": batch.deliveries.length
+              },
+              Effect.suspend(() => spec.handler(batch.deliveries)),
+              { kind: "consumer", root: true, links: Array.from(batch.spans.values()) }
+            )
             const fiber = yield* Effect.forkDetach(endWithin(Effect.scoped(run), options.timeout))
             Deferred.doneUnsafe(batch.run, Exit.succeed(fiber))
             yield* Fiber.await(fiber)
@@ -83,6 +98,7 @@ export const startBatchWorker = (spec: BatchSpec, service: Service): Effect.Effe
         Effect.gen(function* () {
           const batch = (open ??= {
             deliveries: [],
+            spans: new Map<Delivery<any>, AnySpan>(),
             full: Deferred.makeUnsafe<void>(),
             run: Deferred.makeUnsafe<Fiber.Fiber<unknown, unknown>>(),
             members: 0,
@@ -91,6 +107,8 @@ export const startBatchWorker = (spec: BatchSpec, service: Service): Effect.Effe
           })
           const first = batch.leader === undefined
           batch.deliveries.push(delivery)
+          const span = yield* Effect.serviceOption(ParentSpan)
+          if (Option.isSome(span)) batch.spans.set(delivery, span.value)
           batch.members++
           if (batch.deliveries.length >= size) {
             open = undefined
@@ -106,6 +124,7 @@ export const startBatchWorker = (spec: BatchSpec, service: Service): Effect.Effe
                 ? Effect.flatMap(Deferred.await(batch.run), Fiber.await)
                 : Effect.flatMap(Deferred.await(batch.run), Fiber.interrupt)
             batch.deliveries.splice(batch.deliveries.indexOf(delivery), 1)
+            batch.spans.delete(delivery)
             if (batch.members > 0) return Effect.void
             if (open === batch) open = undefined
             return Fiber.interrupt(batch.leader!)

@@ -9,6 +9,7 @@ import { resumeCases, shortLogCases } from "./kvResumeCases.ts"
 import { pairCases, storeCases } from "./kvStoreCases.ts"
 import type { KvSuiteOptions } from "./kvSupport.ts"
 import { casesOver } from "./kvSupport.ts"
+import { telemetryCases } from "./kvTelemetryCases.ts"
 import { valueCases } from "./kvValueCases.ts"
 import { watchCases } from "./kvWatchCases.ts"
 
@@ -44,6 +45,7 @@ export const kvSuite = <E = never>(name: string, options: KvSuiteOptions<E>): vo
     watchCases(test)
     resumeCases(test)
     storeCases(test, options)
+    telemetryCases(test)
     if (options.portable !== undefined) limitCases(casesOver(options.portable, options), "portable limits")
     if (options.shortLog !== undefined)
       shortLogCases(casesOver(options.shortLog.layer, options), options.shortLog.lines)

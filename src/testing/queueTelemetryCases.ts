@@ -4,7 +4,8 @@ import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
 import * as Schedule from "effect/Schedule"
 import type * as Tracer from "effect/Tracer"
-import { type Case, metric, start } from "./queueServiceKit.ts"
+import { type Case, metric, Refused, start } from "./queueServiceKit.ts"
+import { assertAttributes, catching, named, outcomeOf, parentOf, traced } from "./spanKit.ts"
 
 export const telemetryCases = <E>(kit: Case<E>) => {
   const { advance, can, counted, idle, jobs, options, quiet, test, unit, untilEffect } = kit
@@ -57,6 +58,88 @@ export const telemetryCases = <E>(kit: Case<E>) => {
           [producer.traceId, producer.traceId]
         )
         assert.notStrictEqual(spans[0]!.spanId, spans[1]!.spanId)
+      }))
+
+    test("publish, process and settle are spans with the names of the registry; a failed attempt says of which class", () =>
+      Effect.gen(function* () {
+        const Jobs = yield* jobs({ retry: { times: 1, schedule: Schedule.spaced(1) } })
+        const { spans, tracer } = catching()
+        let ended = 0
+        yield* traced(
+          tracer,
+          Effect.gen(function* () {
+            const id = yield* Jobs.enqueue({ n: 1 })
+            yield* start(
+              Jobs.worker(() =>
+                Effect.suspend(() => (++ended === 1 ? Effect.fail(new Refused({ what: "once" })) : Effect.void))
+              )
+            )
+            yield* untilEffect(
+              "two settles",
+              Effect.sync(
+                () => named(spans, `settle ${Jobs.name}`).filter((span) => outcomeOf(span) !== undefined).length >= 2
+              )
+            )
+            const destination = { "messaging.system": "effect-seams", "messaging.destination.name": Jobs.name }
+            const [publish] = named(spans, `publish ${Jobs.name}`)
+            assertAttributes(publish!, "producer", {
+              ...destination,
+              "messaging.operation.name": "publish",
+              "messaging.operation.type": "send"
+            })
+            const [failed, succeeded] = named(spans, `process ${Jobs.name}`)
+            for (const span of [failed!, succeeded!]) {
+              assertAttributes(span, "consumer", {
+                ...destination,
+                "messaging.operation.name": "process",
+                "messaging.operation.type": "process",
+                "messaging.message.id": id
+              })
+              assert.strictEqual(parentOf(span), publish!.spanId)
+            }
+            assert.deepStrictEqual([outcomeOf(failed!), outcomeOf(succeeded!)], ["Failure", "Success"])
+            assert.strictEqual(failed!.attributes.get("error.type"), "Refused")
+            assert.isFalse(succeeded!.attributes.has("error.type"))
+            for (const span of named(spans, `settle ${Jobs.name}`))
+              assertAttributes(span, "client", {
+                ...destination,
+                "messaging.operation.name": "settle",
+                "messaging.operation.type": "settle",
+                "messaging.batch.message_count": 1
+              })
+          })
+        )
+      }))
+
+    test("a batch is a trace of its own, with a link to each message", () =>
+      Effect.gen(function* () {
+        const Jobs = yield* jobs()
+        const { spans, tracer } = catching()
+        const sizes: Array<number> = []
+        yield* traced(
+          tracer,
+          Effect.gen(function* () {
+            yield* Jobs.enqueueAll([{ n: 1 }, { n: 2 }, { n: 3 }])
+            yield* start(
+              Jobs.workerBatch((all) => Effect.sync(() => void sizes.push(all.length)), {
+                size: 3,
+                within: unit
+              })
+            )
+            yield* quiet(Jobs, () => sizes.reduce((sum, n) => sum + n, 0) === 3)
+          })
+        )
+        const all = named(spans, `process ${Jobs.name}`)
+        const runs = all.filter((span) => span.attributes.has("messaging.batch.message_count"))
+        const members = new Set(all.filter((span) => !runs.includes(span)).map(({ spanId }) => spanId))
+        assert.strictEqual(members.size, 3)
+        assert.deepStrictEqual(
+          runs.map((span) => span.attributes.get("messaging.batch.message_count")),
+          sizes
+        )
+        const linked = runs.flatMap((span) => span.links.map(({ span: { spanId } }) => spanId))
+        assert.deepStrictEqual(new Set(linked), members)
+        for (const run of runs) assert.isUndefined(parentOf(run))
       }))
 
     if (can("delay") && options.clock === "virtual") {
