@@ -40,6 +40,7 @@ const targets = Object.values(manifest.exports).flatMap((target) =>
 const guides = [
   "docs/kv.md",
   "docs/kv-connect.md",
+  "docs/denokv.md",
   "docs/queue.md",
   "docs/cron.md",
   "docs/redis.md",
