@@ -16,9 +16,12 @@ const isEmpty = (record: Readonly<Record<string, string>>): boolean => {
   return true
 }
 
-/** `undefined` for a message without such fields, as most are. `more`: further fields, for a store that has no place for them. */
-export const encodeRest = (message: Envelope, more?: object): string | undefined => {
-  const { extra, headers, meta, origin, schemaVersion, timeout, v } = message
+/**
+ * `undefined` for a message without such fields, as most are. `more`: further fields, for a store that has no place for them.
+ * `headers`: those that have no place elsewhere.
+ */
+export const encodeRest = (message: Envelope, more?: object, headers = message.headers): string | undefined => {
+  const { extra, meta, origin, schemaVersion, timeout, v } = message
   const plain =
     more === undefined &&
     v === 1 &&

@@ -99,6 +99,33 @@ export const messageIdsWith = (fill: FillRandom): NextMessageId => {
 }
 
 /**
+ * The time in an id of {@link NextMessageId}, in milliseconds; `undefined` for a text of another form. Only what stands before the
+ * counter is looked at: other UUIDs of version 7 have it too.
+ *
+ * @since 0.1.0
+ * @category getters
+ */
+export const messageIdTime = (id: string): number | undefined => {
+  if (id.length !== 36 || id.charCodeAt(14) !== 0x37 || id.charCodeAt(8) !== 0x2d || id.charCodeAt(13) !== 0x2d)
+    return undefined
+  const high = hexOf(id, 0, 8)
+  const low = hexOf(id, 9, 13)
+  return high === undefined || low === undefined ? undefined : high * 0x10000 + low
+}
+
+/** Lower-case hex digits as a number of up to 53 bits. */
+const hexOf = (text: string, from: number, to: number): number | undefined => {
+  let value = 0
+  for (let i = from; i < to; i++) {
+    const code = text.charCodeAt(i)
+    if (code >= 0x30 && code <= 0x39) value = value * 16 + code - 0x30
+    else if (code >= 0x61 && code <= 0x66) value = value * 16 + code - 0x57
+    else return undefined
+  }
+  return value
+}
+
+/**
  * Makes a generator of commit ids: 20 hex characters, 12 random ones that name the instance and an 8-digit counter. When
  * the counter is used up, a fresh random prefix follows. Commit ids of one instance never repeat under one prefix; they
  * have no order across instances.

@@ -1,6 +1,6 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
-import { commitIdsWith, makeCommitIds, makeMessageIds, messageIdsWith } from "../../src/internal/ids.ts"
+import { commitIdsWith, makeCommitIds, makeMessageIds, messageIdsWith, messageIdTime } from "../../src/internal/ids.ts"
 
 const uuidV7 = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/
 
@@ -23,6 +23,27 @@ describe("message ids are UUIDv7 of the caller's time", () => {
         assert.match(id, uuidV7)
         assert.strictEqual(timeOf(id), now)
       }
+    })
+  )
+
+  it.effect("tells the time again, and none of a text of another form", () =>
+    Effect.gen(function* () {
+      const next = yield* makeMessageIds
+      for (const now of [0, 1, 1_700_000_000_000, 2 ** 48 - 1]) assert.strictEqual(messageIdTime(next(now)), now)
+      const id = "018bcfe5-6800-7abc-8000-000000000000"
+      assert.strictEqual(messageIdTime(id), 1_700_000_000_000)
+      for (const other of [
+        "",
+        "order-17",
+        id.toUpperCase(),
+        id.slice(1),
+        `${id}0`,
+        id.replace("-7", "-4"),
+        id.replace("018b", "g18b"),
+        id.replace("6800", "68 0"),
+        id.replaceAll("-", "_")
+      ])
+        assert.isUndefined(messageIdTime(other), other)
     })
   )
 

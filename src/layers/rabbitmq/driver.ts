@@ -11,7 +11,7 @@ import { makeDeadLetters } from "./dead.ts"
 import { makeDeclarations } from "./declarations.ts"
 import { enqueueUnknown, queueError } from "./error.ts"
 import { AmqpFault } from "./faults.ts"
-import { headerSize, maxHeaders, noPast, propertiesOf } from "./message.ts"
+import { acceptedAt, headerSize, maxHeaders, noPast, propertiesOf } from "./message.ts"
 import type { RabbitMqError } from "./errors.ts"
 import type { QueueOptions } from "./options.ts"
 import { makePublisher } from "./publisher.ts"
@@ -56,13 +56,14 @@ export const makeQueueDriver = (
     const nextId = yield* makeCommitIds
 
     const mailOf = ({ delay, message, ttl }: Publication): Mail => {
-      const enqueuedAt = realClock.currentTimeMillisUnsafe()
-      const notBefore = delay === undefined ? message.notBefore : enqueuedAt + delay
-      const expiresAt = ttl === undefined ? message.expiresAt : enqueuedAt + ttl
+      const now = realClock.currentTimeMillisUnsafe()
+      const enqueuedAt = acceptedAt(message.id, now)
+      const notBefore = delay === undefined ? message.notBefore : now + delay
+      const expiresAt = ttl === undefined ? message.expiresAt : now + ttl
       return {
         queue: message.queue,
         to: "queue",
-        delay: notBefore === undefined ? 0 : notBefore - enqueuedAt,
+        delay: notBefore === undefined ? 0 : notBefore - now,
         content: Buffer.from(message.payload),
         properties: propertiesOf({ ...message, enqueuedAt, notBefore, expiresAt }, noPast)
       }

@@ -3,7 +3,7 @@
  * property for is there; the rest are headers that begin with `seams-`, left out where they say nothing:
  *
  * - `messageId` the id, `type` the name, `contentType` application/json, `timestamp` the second of acceptance;
- * - `seams-enqueued-at`, `seams-not-before`, `seams-expires-at`: milliseconds since the epoch;
+ * - `seams-not-before`, `seams-expires-at`: milliseconds since the epoch; `seams-enqueued-at` too, for an id that does not tell it;
  * - `seams-deliveries`, `seams-retries`, `seams-lost`: handings, counted retries and lost claims of earlier copies of this message;
  * - `seams-error`: the last failure; `seams-reason`, `seams-died-at`: of a dead letter;
  * - `seams-hop`: true on a message whose delay goes on after its arrival;
@@ -11,6 +11,7 @@
  */
 import type { MessageProperties, Options } from "amqplib"
 import { utf8Length } from "../../kv/value.ts"
+import { messageIdTime } from "../../internal/ids.ts"
 import { encodeRest, type Rest } from "../../internal/envelopeRest.ts"
 import type { Envelope } from "../../queue/driver.ts"
 
@@ -66,6 +67,8 @@ const shortened = (text: string): string => (text.length <= maxError ? text : `$
 
 type Headers = Record<string, unknown>
 
+const noTexts: Readonly<Record<string, string>> = {}
+
 /** How many bytes the headers take, at most. */
 export const headerSize = (headers: Headers): number => {
   let size = 0
@@ -74,6 +77,15 @@ export const headerSize = (headers: Headers): number => {
     size += key.length * 3 + 6 + (typeof value === "string" ? utf8Length(value) : 16)
   }
   return size
+}
+
+/**
+ * The instant of acceptance: that of the id, where the library made it just before. Then it need not be told beside it, and a header
+ * costs the broker a tenth of what a message costs.
+ */
+export const acceptedAt = (id: string, now: number): number => {
+  const made = messageIdTime(id)
+  return made !== undefined && made <= now && now - made < 1_000 ? made : now
 }
 
 /** The properties with which a record is published. `CC` and the like are the publisher's to add. */
@@ -86,7 +98,7 @@ export const propertiesOf = (message: Envelope, past: Past, death?: Death): Opti
     else (hidden ??= {})[name] = value
   }
   if (message.v !== 1) headers[names.v] = message.v
-  headers[names.enqueuedAt] = message.enqueuedAt
+  if (messageIdTime(message.id) !== message.enqueuedAt) headers[names.enqueuedAt] = message.enqueuedAt
   if (message.notBefore !== undefined) headers[names.notBefore] = message.notBefore
   if (message.expiresAt !== undefined) headers[names.expiresAt] = message.expiresAt
   if (past.deliveries > 0) headers[names.deliveries] = past.deliveries
@@ -97,17 +109,18 @@ export const propertiesOf = (message: Envelope, past: Past, death?: Death): Opti
     headers[names.reason] = shortened(death.reason)
     headers[names.diedAt] = death.diedAt
   }
-  const rest = encodeRest({ ...message, headers: hidden ?? {} })
+  const rest = encodeRest(message, undefined, hidden ?? noTexts)
   if (rest !== undefined) headers[names.rest] = rest
-  return {
+  const properties: Options.Publish & { headers: Headers } = {
     mandatory: true,
     persistent: true,
     contentType: "application/json",
     messageId: message.id,
     timestamp: Math.floor(message.enqueuedAt / 1_000),
-    ...(message.name === "" ? undefined : { type: message.name }),
     headers
   }
+  if (message.name !== "") properties.type = message.name
+  return properties
 }
 
 const numberOf = (value: unknown): number | undefined =>
@@ -156,8 +169,7 @@ export const readMessage = (
   const headers: Record<string, string> = {}
   for (const name of Object.keys(raw))
     if (!ours.test(name) && !ofBroker.test(name) && raw[name] !== undefined) headers[name] = textOf(raw[name])
-  Object.assign(headers, rest.headers)
-  const seconds = numberOf(properties.timestamp)
+  if (rest.headers !== undefined) Object.assign(headers, rest.headers)
   const id: unknown = properties.messageId
   const type: unknown = properties.type
   const error = raw[names.error]
@@ -169,7 +181,7 @@ export const readMessage = (
     payload: content.toString(),
     encoding: "json",
     schemaVersion: rest.schemaVersion,
-    enqueuedAt: numberOf(raw[names.enqueuedAt]) ?? (seconds === undefined ? now : seconds * 1_000),
+    enqueuedAt: numberOf(raw[names.enqueuedAt]) ?? enqueuedAtOf(id, numberOf(properties.timestamp)) ?? now,
     notBefore: numberOf(raw[names.notBefore]),
     expiresAt: numberOf(raw[names.expiresAt]),
     priority: 0,
@@ -191,6 +203,13 @@ export const readMessage = (
     death: deathOf(raw, now),
     hop: raw[names.hop] === true
   }
+}
+
+/** The millisecond is in the id, if that is of the second in the timestamp: an id of a foreign producer may be of another day. */
+const enqueuedAtOf = (id: unknown, seconds: number | undefined): number | undefined => {
+  if (seconds === undefined) return undefined
+  const made = typeof id === "string" ? messageIdTime(id) : undefined
+  return made !== undefined && Math.floor(made / 1_000) === seconds ? made : seconds * 1_000
 }
 
 /** What is in a dead-letter queue was put there by us, or by the broker: its own limits, or a policy of an operator. */

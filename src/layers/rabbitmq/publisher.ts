@@ -88,9 +88,6 @@ interface Job {
 /** Milliseconds by which a limit may be passed. */
 const sweepEvery = 100
 
-/** Names a message among those in flight: an id may be on its way to two places. */
-const nameOf = (routingKey: string, messageId: unknown): string => `${routingKey}\n${String(messageId)}`
-
 /** One confirm channel, and what goes through it. */
 class Pipe {
   readonly #channel: ConfirmChannel
@@ -99,7 +96,8 @@ class Pipe {
   readonly #waiting: Array<Job> = []
   #next = 0
   #inFlight = 0
-  readonly #byName = new Map<string, Array<Job>>()
+  /** Sent, and not answered yet, in this order. */
+  readonly #unanswered = new Set<Job>()
   #hasConfirmed = false
   ended: string | undefined
   /** What the broker refused, and closed the channel for. */
@@ -142,17 +140,14 @@ class Pipe {
 
   #publish(job: Job): void {
     const { content, exchange, properties, routingKey } = job.outgoing
-    const name = nameOf(routingKey, properties.messageId)
-    const same = this.#byName.get(name)
-    if (same === undefined) this.#byName.set(name, [job])
-    else same.push(job)
+    this.#unanswered.add(job)
     this.#inFlight++
     job.inFlight = true
     job.sent = true
     try {
       this.#channel.publish(exchange, routingKey, content, properties, (error: unknown) => {
         this.#free(job)
-        this.#forget(name, job)
+        this.#unanswered.delete(job)
         const isConfirm = error === null || error === undefined
         this.#hasConfirmed ||= isConfirm
         job.shipment.settle(
@@ -172,7 +167,7 @@ class Pipe {
     } catch {
       // The channel is closing, or a value does not fit the protocol; then nothing was written.
       this.#free(job)
-      this.#forget(name, job)
+      this.#unanswered.delete(job)
       job.shipment.settle(job, "unsent")
     }
   }
@@ -197,18 +192,15 @@ class Pipe {
     )
   }
 
-  #forget(name: string, job: Job): void {
-    const same = this.#byName.get(name)
-    if (same === undefined) return
-    if (same.length === 1) this.#byName.delete(name)
-    else same.splice(same.indexOf(job), 1)
-  }
-
-  /** Comes before the confirm of the same message; of several with one name in the order they were sent. */
+  /** Comes before the confirm of the same message; of several with one id to one place in the order they were sent. */
   #returned({ fields, properties }: Message): void {
-    const same = this.#byName.get(nameOf(fields.routingKey, properties.messageId))
-    const job = same?.find((one) => !one.returned)
-    if (job !== undefined) job.returned = true
+    for (const job of this.#unanswered) {
+      const { outgoing } = job
+      if (job.returned || outgoing.properties.messageId !== properties.messageId) continue
+      if (outgoing.routingKey !== fields.routingKey) continue
+      job.returned = true
+      return
+    }
   }
 }
 

@@ -66,8 +66,8 @@ export const makeSender = (publisher: Publisher, declarations: Declarations, nam
 
   const send: Sender["send"] = (batch) =>
     Effect.flatMap(once(batch), (first) => {
+      if (!first.fates.includes("returned")) return Effect.succeed(first)
       const back = first.fates.flatMap((fate, i) => (fate === "returned" ? [i] : []))
-      if (back.length === 0) return Effect.succeed(first)
       // Somebody deleted what we had declared.
       declarations.forget()
       return once(back.map((i) => batch[i]!)).pipe(
