@@ -61,7 +61,7 @@ export interface PatternCases {
 }
 
 const patience = 20_000
-const realTime = TestClock.withLive(Clock.currentTimeMillis)
+const realTime = (virtual: boolean) => (virtual ? TestClock.withLive(Clock.currentTimeMillis) : Clock.currentTimeMillis)
 
 export const patternCases =
   <E>(test: Cases, options: KvPatternsSuiteOptions<E>): PatternCases =>
@@ -72,9 +72,9 @@ export const patternCases =
         const { cut, heal, kv: one } = cuttable(first)
         const until: PatternCase["until"] = (what, condition) =>
           Effect.gen(function* () {
-            const start = yield* realTime
+            const start = yield* realTime(c.virtual)
             while (!condition()) {
-              if ((yield* realTime) - start > patience) assert.fail(`not within ${patience} ms: ${what}`)
+              if ((yield* realTime(c.virtual)) - start > patience) assert.fail(`not within ${patience} ms: ${what}`)
               if (c.virtual) yield* c.advance(10)
               yield* c.pause
             }

@@ -15,6 +15,8 @@ interface Start {
   readonly n: number
   readonly at: number
   readonly attempt: number
+  /** How often it was handed out, with this time. */
+  readonly deliveries: number
 }
 
 const test = (name: string, body: Effect.Effect<void, unknown, Kv.Kv | Queue.Queue | Scope.Scope>) =>
@@ -35,7 +37,7 @@ const worker = (
       Jobs.worker(
         (n, delivery) =>
           Effect.flatMap(Clock.currentTimeMillis, (at) => {
-            starts.push({ n, at, attempt: delivery.attempt })
+            starts.push({ n, at, attempt: delivery.attempt, deliveries: delivery.deliveryCount })
             return handler(n)
           }),
         { concurrency, limits }
@@ -43,6 +45,8 @@ const worker = (
     )
     return starts
   })
+
+const handedOut = (starts: ReadonlyArray<Start>) => starts.reduce((sum, { deliveries }) => sum + deliveries, 0)
 
 const numbers = (n: number) => Array.from({ length: n }, (_, i) => i)
 
@@ -69,6 +73,8 @@ describe("limits of workers", () => {
       // Six windows and a rest: no slower than it must be.
       assert.isAtMost(Math.max(...starts.map(({ at }) => at)) - Math.min(...starts.map(({ at }) => at)), 6_200)
       assert.strictEqual(yield* Jobs.deadLetters.count, 0)
+      // In each of seven windows each worker claims once for its eight places, and then no more.
+      assert.isAtMost(handedOut(starts), 20 + 7 * 2 * 8)
     })
   )
 
@@ -91,6 +97,7 @@ describe("limits of workers", () => {
       assert.strictEqual(workers.flat().length, 30)
       assert.isTrue(workers.flat().every(({ attempt }) => attempt === 1))
       assert.strictEqual((yield* Jobs.stats).claimed, 0)
+      assert.isAtMost(handedOut(workers.flat()), 4 * 30)
     })
   )
 
