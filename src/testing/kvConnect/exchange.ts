@@ -65,7 +65,9 @@ export const answer = (
     if (response.headersSent || response.destroyed) return resume(Effect.void)
     const bytes = typeof body === "string" ? Buffer.from(body) : body
     const done = () => resume(Effect.void)
-    response.once("finish", done)
+    // In HTTP/2 the response itself is finished only when the client, too, has said all.
+    const sent = "stream" in response ? response.stream : response
+    sent.once("finish", done)
     response.once("close", done)
     writable(response).writeHead(status, { "content-type": type, "content-length": bytes.length, ...headers })
     writable(response).end(bytes)
@@ -96,11 +98,13 @@ export const write = (response: Response, bytes: Uint8Array): Effect.Effect<void
 
 export const finish = (response: Response): Effect.Effect<void> => Effect.sync(() => void writable(response).end())
 
-/** Takes in no more of a request whose body goes on. */
-export const abandon = (request: Request): Effect.Effect<void> =>
+/** Takes in no more of a request that was answered before it was whole. */
+export const abandon = (request: Request, how: "this request" | "its connection"): Effect.Effect<void> =>
   Effect.sync(() => {
+    if (request.readableEnded) return
     if ("stream" in request) request.stream.close()
-    else request.socket.destroySoon()
+    // HTTP/1.1 takes the rest in and drops it, unless there is no end to it.
+    else if (how === "its connection") request.socket.destroySoon()
   })
 
 /** Cuts the connection that the request came over. */

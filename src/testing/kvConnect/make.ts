@@ -71,6 +71,7 @@ export const make = (options: Options): Effect.Effect<Service, KvConnectError | 
     const tokens = makeTokens(settings.accessTokens, databaseId, settings.tokenLifetime)
     const plan = new FaultPlan()
     const watches = new OpenWatches()
+    let isClosing = false
     const handler = makeHandler({
       kv,
       keyspace: settings.keyspace,
@@ -80,7 +81,8 @@ export const make = (options: Options): Effect.Effect<Service, KvConnectError | 
       scheme: settings.tls === undefined ? "http" : "https",
       pingInterval: settings.pingInterval,
       spanned: spannedWhen(settings.tracing),
-      watches
+      watches,
+      isClosing: () => isClosing
     })
     const requests = yield* FiberSet.make<void>()
     const run = yield* FiberSet.runtime(requests)()
@@ -95,6 +97,7 @@ export const make = (options: Options): Effect.Effect<Service, KvConnectError | 
       const answered = Effect.as(FiberSet.clear(requests), "written" as const)
       // One who takes in nothing of a long answer is not waited for.
       const late = Effect.as(Effect.sleep(patience), "at once" as const)
+      isClosing = true
       return stop.pipe(Effect.andThen(Effect.raceFirst(answered, late)), Effect.flatMap(close))
     })
     return KvConnect.of({

@@ -1,3 +1,4 @@
+import { createSecureContext } from "node:tls"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Redacted from "effect/Redacted"
@@ -73,7 +74,7 @@ const invalid = (option: keyof Options, detail: string) =>
   Effect.fail(new KvConnectError({ reason: new InvalidOption({ option, detail }) }))
 
 export const settingsOf = (options: Options): Effect.Effect<Settings, KvConnectError> => {
-  const { accessTokens, databaseId, host = "127.0.0.1", port = 0, prefix = [], tls } = options
+  const { accessTokens, databaseId, host = "127.0.0.1", port = 0, prefix = [] } = options
   if (!Array.isArray(accessTokens) || accessTokens.length === 0)
     return invalid("accessTokens", "give one token at least, as in [Redacted.make(token)]")
   for (const token of accessTokens) {
@@ -103,14 +104,13 @@ export const settingsOf = (options: Options): Effect.Effect<Settings, KvConnectE
       "pingInterval",
       `${describeInput(options.pingInterval)}: give a duration of 100 milliseconds or more`
     )
+  const secure = secureOf(options.tls)
+  if (typeof secure === "string") return invalid("tls", secure)
   return Effect.succeed({
     accessTokens,
     host,
     port,
-    tls:
-      tls === undefined
-        ? undefined
-        : { cert: tls.cert, key: Redacted.isRedacted(tls.key) ? Redacted.value(tls.key) : tls.key },
+    tls: secure,
     prefix,
     keyspace,
     tokenLifetime,
@@ -118,4 +118,16 @@ export const settingsOf = (options: Options): Effect.Effect<Settings, KvConnectE
     databaseId,
     tracing: options.tracing !== false
   })
+}
+
+/** Certificate and key, or why they are of no use. */
+const secureOf = (given: Options["tls"]): Settings["tls"] | string => {
+  if (given === undefined) return undefined
+  const tls = { cert: given.cert, key: Redacted.isRedacted(given.key) ? Redacted.value(given.key) : given.key }
+  try {
+    createSecureContext(tls)
+    return tls
+  } catch (cause) {
+    return `certificate and key do not go together, or one is no PEM (${cause instanceof Error ? cause.message : String(cause)})`
+  }
 }

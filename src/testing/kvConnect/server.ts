@@ -39,6 +39,8 @@ export interface Serving extends Reading {
   readonly pingInterval: number
   readonly spanned: Spanned
   readonly watches: OpenWatches
+  /** Nothing new is begun. */
+  readonly isClosing: () => boolean
 }
 
 type Failure = Refusal | KvError
@@ -91,10 +93,11 @@ export const makeHandler = (serving: Serving): Handler => {
     Effect.suspend(() => {
       const operation = operationOf(request)
       if (operation instanceof Refusal) return refuse(response, operation)
+      if (serving.isClosing()) return refuse(response, closing)
       const fault = serving.faults.next(operation)
       // What is carried out is answered as well, also when the server closes meanwhile: a client that gets no answer sends it again.
-      const handled = Effect.uninterruptibleMask((restore) =>
-        Effect.gen(function* () {
+      const handled = Effect.uninterruptibleMask((restore) => {
+        const steps = Effect.gen(function* () {
           if ((yield* restore(meet(serving, fault, request))) === "cut") return
           const { work } = yield* restore(prepare(operation, request))
           const made = yield* work
@@ -104,11 +107,12 @@ export const makeHandler = (serving: Serving): Handler => {
           else if (!cutting) yield* answer(response, 200, made.type, made.body)
           if (cutting) yield* cut(request)
         })
-      )
+        return Effect.catchCause(steps, (cause) => failed(request, response, cause))
+      })
       return serving.spanned(
         `kv connect ${operation}`,
         { "http.request.method": "POST", "url.path": pathOf(request), "network.protocol.version": request.httpVersion },
-        Effect.catchCause(handled, (cause) => failed(request, response, cause)),
+        handled,
         { kind: "server" }
       )
     })
@@ -233,25 +237,26 @@ const refuse = (response: Response, { detail, status }: Refusal): Effect.Effect<
   answer(response, status, plainText, detail, status === 405 ? { allow: "POST" } : undefined)
 
 const failed = (request: Request, response: Response, cause: Cause.Cause<Failure>): Effect.Effect<void> => {
-  // The client is gone, or this server is being closed.
-  if (Cause.hasInterruptsOnly(cause)) return Effect.void
-  const error = Cause.squash(cause)
-  const refusal =
-    error instanceof Refusal
-      ? error
-      : error instanceof KvError
-        ? refusalOf(error)
-        : new Refusal(500, "The server met an error of its own; its log has more.")
-  const unexpected = !(error instanceof Refusal || error instanceof KvError)
-  return Effect.andThen(
-    unexpected ? Effect.logError("effect-seams: a KV Connect request failed", cause) : Effect.void,
-    // A stream that has begun can only end: clients open the next one, and get the state anew.
-    response.headersSent ? finish(response) : refuse(response, refusal)
-  ).pipe(Effect.andThen(refusal.status === 413 ? abandon(request) : Effect.void))
+  // A stream that has begun can only end: clients open the next one, and get the state anew.
+  if (response.headersSent) return Effect.andThen(told(cause), finish(response))
+  const refusal = refusalOf(cause)
+  return told(cause).pipe(
+    Effect.andThen(refuse(response, refusal)),
+    Effect.andThen(abandon(request, refusal.status === 413 ? "its connection" : "this request"))
+  )
 }
 
+const closing = new Refusal(503, "The server is closing. Nothing was done.")
+
+const told = (cause: Cause.Cause<Failure>): Effect.Effect<void> =>
+  Cause.hasDies(cause) ? Effect.logError("effect-seams: a KV Connect request failed", cause) : Effect.void
+
 /** Clients send a request again on 5xx, so only what surely was not applied may be one. */
-const refusalOf = ({ message, reason }: KvError): Refusal => {
-  if (reason._tag === "Unavailable") return new Refusal(503, message)
-  return reason._tag === "CommitUnknown" ? new Refusal(409, message) : badRequest(message)
+const refusalOf = (cause: Cause.Cause<Failure>): Refusal => {
+  if (Cause.hasInterruptsOnly(cause)) return closing
+  const error = Cause.squash(cause)
+  if (error instanceof Refusal) return error
+  if (!(error instanceof KvError)) return new Refusal(400, "The server met an error of its own; its log has more.")
+  if (error.reason._tag === "Unavailable") return new Refusal(503, error.message)
+  return error.reason._tag === "CommitUnknown" ? new Refusal(409, error.message) : badRequest(error.message)
 }
