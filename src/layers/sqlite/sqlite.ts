@@ -7,6 +7,7 @@ import { NoSqlite, SqliteError } from "./errors.ts"
 
 export type Parameter = null | number | bigint | string | Uint8Array
 
+/** Parameters are a `?` each and are given in order: Node 22 binds none that has a number. */
 export interface Statement {
   readonly run: (...parameters: ReadonlyArray<Parameter>) => { readonly changes: number | bigint }
   readonly get: (...parameters: ReadonlyArray<Parameter>) => unknown

@@ -150,15 +150,16 @@ export const makeQueueDriver = (connection: ConnectionService): Effect.Effect<Dr
 
     const counts = prepare(
       `SELECT
-        (SELECT count(*) FROM seams_message WHERE q = ?1 AND state = 0) AS ready,
-        (SELECT count(*) FROM seams_message WHERE q = ?1 AND state = 3) AS blocked,
-        (SELECT count(*) FROM seams_message WHERE q = ?1 AND state = 1) AS delayed,
-        (SELECT count(*) FROM seams_message WHERE q = ?1 AND state = 2) AS claimed,
-        (SELECT count(*) FROM seams_dead WHERE q = ?1) AS dead,
-        (SELECT min(due) FROM seams_message WHERE q = ?1 AND state = 0) AS due,
-        (SELECT min(due) FROM seams_message WHERE q = ?1 AND state = 3) AS behind,
-        (SELECT paused FROM seams_queue WHERE q = ?1) AS paused`
+        (SELECT count(*) FROM seams_message WHERE q = ? AND state = 0) AS ready,
+        (SELECT count(*) FROM seams_message WHERE q = ? AND state = 3) AS blocked,
+        (SELECT count(*) FROM seams_message WHERE q = ? AND state = 1) AS delayed,
+        (SELECT count(*) FROM seams_message WHERE q = ? AND state = 2) AS claimed,
+        (SELECT count(*) FROM seams_dead WHERE q = ?) AS dead,
+        (SELECT min(due) FROM seams_message WHERE q = ? AND state = 0) AS due,
+        (SELECT min(due) FROM seams_message WHERE q = ? AND state = 3) AS behind,
+        (SELECT paused FROM seams_queue WHERE q = ?) AS paused`
     )
+    const countsOf = (q: number) => counts.get(q, q, q, q, q, q, q, q) as CountRow
     /** Lets everything happen that is due by now, so that the tables can be counted and a version says all. */
     const tended = (queue: string, q: number): Effect.Effect<void, StoreFault> => {
       const tend = change({ durable: false, bytes: 0 }, (tx) => store.tendTo(tx, q, queue))
@@ -177,7 +178,7 @@ export const makeQueueDriver = (connection: ConnectionService): Effect.Effect<Dr
           "stats",
           read((): Stats => {
             const begin = realClock.currentTimeNanosUnsafe()
-            const row = counts.get(q) as CountRow
+            const row = countsOf(q)
             countingTook = Number(realClock.currentTimeNanosUnsafe() - begin) / 1e6
             const ready = row.ready + row.blocked
             const oldest = Math.min(row.due ?? Number.POSITIVE_INFINITY, row.behind ?? Number.POSITIVE_INFINITY)
@@ -226,7 +227,7 @@ export const makeQueueDriver = (connection: ConnectionService): Effect.Effect<Dr
       ping: failing(
         "ping",
         Effect.andThen(
-          read(() => counts.get(0)),
+          read(() => countsOf(0)),
           connection.inPlace
         )
       ),

@@ -22,9 +22,9 @@ export class Tend {
   constructor({ prepare }: ConnectionService, lines: Lines) {
     this.#lines = lines
     this.#needs = prepare(
-      `SELECT EXISTS (SELECT 1 FROM seams_message WHERE q = ?1 AND state = 1 AND due <= ?2) AS due,
-        EXISTS (SELECT 1 FROM seams_message WHERE q = ?1 AND state = 2 AND lease <= ?2) AS lost,
-        EXISTS (SELECT 1 FROM seams_message WHERE q = ?1 AND expires IS NOT NULL AND expires <= ?2 AND state <> 2) AS expired`
+      `SELECT EXISTS (SELECT 1 FROM seams_message WHERE q = ? AND state = 1 AND due <= ?) AS due,
+        EXISTS (SELECT 1 FROM seams_message WHERE q = ? AND state = 2 AND lease <= ?) AS lost,
+        EXISTS (SELECT 1 FROM seams_message WHERE q = ? AND expires IS NOT NULL AND expires <= ? AND state <> 2) AS expired`
     )
     this.#due = prepare(
       `UPDATE seams_message SET state = 0 WHERE seq IN (
@@ -49,14 +49,18 @@ export class Tend {
     )
   }
 
+  #needsOf(q: number, now: number): Needs {
+    return this.#needs.get(q, now, q, now, q, now) as Needs
+  }
+
   needed(q: number, now: number): boolean {
-    const needs = this.#needs.get(q, now) as Needs
+    const needs = this.#needsOf(q, now)
     return needs.due !== 0 || needs.lost !== 0 || needs.expired !== 0
   }
 
   /** Brings the queue up to the moment of the transaction; answers how many messages expired. */
   run(tx: Tx, q: number): number {
-    const needs = this.#needs.get(q, tx.now) as Needs
+    const needs = this.#needsOf(q, tx.now)
     if (needs.due === 0 && needs.lost === 0 && needs.expired === 0) return 0
     tx.touched.add(q)
     // The order matters: a lost claim and a due message may be expired.

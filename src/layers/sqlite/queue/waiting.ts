@@ -35,14 +35,14 @@ export const makeWaiting = (connection: ConnectionService): Waiting => {
   const { now, prepare, read, wake } = connection
   const look = prepare(
     `SELECT paused,
-      EXISTS (SELECT 1 FROM seams_message WHERE q = ?1 AND state = 0) AS ready,
-      (SELECT min(due) FROM seams_message WHERE q = ?1 AND state = 1) AS due,
-      (SELECT min(lease) FROM seams_message WHERE q = ?1 AND state = 2) AS lease,
-      (SELECT expires FROM seams_message WHERE q = ?1 AND expires IS NOT NULL AND state <> 2 ORDER BY expires LIMIT 1) AS expires,
-      EXISTS (SELECT 1 FROM seams_line WHERE q = ?1) AS lines
-      FROM seams_queue WHERE q = ?1`
+      EXISTS (SELECT 1 FROM seams_message WHERE q = ? AND state = 0) AS ready,
+      (SELECT min(due) FROM seams_message WHERE q = ? AND state = 1) AS due,
+      (SELECT min(lease) FROM seams_message WHERE q = ? AND state = 2) AS lease,
+      (SELECT expires FROM seams_message WHERE q = ? AND expires IS NOT NULL AND state <> 2 ORDER BY expires LIMIT 1) AS expires,
+      EXISTS (SELECT 1 FROM seams_line WHERE q = ?) AS lines
+      FROM seams_queue WHERE q = ?`
   )
-  const peek = (q: number) => look.get(q) as LookRow
+  const peek = (q: number) => look.get(q, q, q, q, q, q) as LookRow
 
   const until = (q: number, version: number, at: number): Effect.Effect<void> => {
     const changed = wake.wait(q, version)
