@@ -199,6 +199,22 @@ export const lockCases = (test: PatternCases): void => {
         yield* failsWith("Conflict", c.on(c.two)(write(next)))
       }))
 
+    test("that somebody else has is noticed at the next heartbeat, and not disturbed by it", (c) =>
+      Effect.gen(function* () {
+        const gate = yield* Deferred.make<void>()
+        const { fiber, lock } = yield* holder(c, c.one, gate)
+        // As if the first had stood still until its lease was over.
+        yield* c.two.delete([room, "beat", ...c.key("a")])
+        const second = yield* holder(c, c.two, gate)
+        assert.isTrue(second.lock.token > lock.token)
+        const lost = failureOf("LockLost", yield* c.end(fiber))
+        assert.include(lost.message, "taken it over")
+        yield* c.advance(2 * c.lease)
+        assert.isUndefined(second.fiber.pollUnsafe())
+        yield* Deferred.succeed(gate, undefined)
+        successOf(yield* c.end(second.fiber))
+      }))
+
     test("is kept through an outage shorter than the lease", (c) =>
       Effect.gen(function* () {
         const gate = yield* Deferred.make<void>()

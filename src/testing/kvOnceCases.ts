@@ -145,6 +145,7 @@ export const onceCases = (test: PatternCases): void => {
         const tokens: Array<bigint> = []
         const started: Array<string> = []
         let check: Kv.Check | undefined
+        let complete: Effect.Effect<unknown, Kv.KvError | Kv.Conflict, Kv.Kv> | undefined
         let interrupted = false
         const ask = (who: string, body: Effect.Effect<string>) =>
           Kv.once(c.key("a"), { success: Schema.String, lease: c.lease })((run) =>
@@ -152,6 +153,7 @@ export const onceCases = (test: PatternCases): void => {
               started.push(who)
               tokens.push(run.token)
               check ??= run.check
+              complete ??= run.complete("late")
               return body
             })
           )
@@ -176,6 +178,7 @@ export const onceCases = (test: PatternCases): void => {
         yield* c.heal
         const guarded = Kv.atomic([check!, Kv.set(c.key("data"), "of the first")])
         yield* failsWith("Conflict", c.on(c.two)(guarded))
+        yield* failsWith("Conflict", c.on(c.two)(complete!))
         // Who was taken over gets the result of the one who did.
         assert.strictEqual(successOf(yield* c.end(first)), "from the second")
         assert.deepStrictEqual(started, ["first", "second"])
