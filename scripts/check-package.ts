@@ -43,6 +43,7 @@ const guides = [
   "docs/denokv.md",
   "docs/queue.md",
   "docs/cron.md",
+  "docs/discovery.md",
   "docs/redis.md",
   "docs/postgres.md",
   "docs/rabbitmq.md",
