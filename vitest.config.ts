@@ -4,7 +4,10 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     globalSetup: ["test/servers/global.ts"],
-    pool: "forks",
+    // Set by scripts/runtimes.ts.
+    setupFiles: process.env["SEAMS_RUNTIME"] === undefined ? [] : ["test/runtimes/setup.ts"],
+    // Bun's channel to a forked process lacks what vitest asks of it.
+    pool: process.versions["bun"] === undefined ? "forks" : "threads",
     // More than the two cores that are meant: most tests wait, for servers and for leases.
     maxWorkers: 3,
     // Of the suites over servers, whose cases wait for the server's clock and have queues of their own.

@@ -13,9 +13,19 @@ export interface Finished {
 const bin = Path.join(root, "node_modules", ".bin")
 const env = { ...process.env, PATH: `${bin}${Path.delimiter}${process.env["PATH"] ?? ""}` }
 
-/** Runs a tool of this package and returns what it printed, both streams together. */
-export const capture = (command: string, args: ReadonlyArray<string>, cwd: string = root): Finished => {
-  const result = spawnSync(command, [...args], { cwd, env, encoding: "utf8", maxBuffer: 64 * 1024 * 1024 })
+/** Runs a tool of this package and returns what it printed, both streams together. `more`: variables beside those of this process. */
+export const capture = (
+  command: string,
+  args: ReadonlyArray<string>,
+  cwd: string = root,
+  more: NodeJS.ProcessEnv = {}
+): Finished => {
+  const result = spawnSync(command, [...args], {
+    cwd,
+    env: { ...env, ...more },
+    encoding: "utf8",
+    maxBuffer: 64 * 1024 * 1024
+  })
   if (result.error !== undefined) throw result.error
   return { status: result.status ?? 1, output: `${result.stdout}${result.stderr}` }
 }

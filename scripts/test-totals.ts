@@ -1,6 +1,6 @@
 /**
- * Prints `N passed, N failed` from the JSON report of vitest (first argument) as a line of its own, and fails when a
- * test failed, when a test file could not run, or when no test ran at all.
+ * Prints `N passed, N failed` from the JSON reports of vitest that are named (one for each run) as a line of its own, and fails
+ * when a test failed, when a test file could not run, when a report is missing, or when it is of a run without tests.
  */
 import * as Fs from "node:fs"
 
@@ -22,27 +22,32 @@ export interface Totals {
   readonly ok: boolean
 }
 
-export const totalsOf = (report: Report): Totals => {
+/** Of several reports the numbers are added up, and one that is not well makes the whole not well. */
+export const totalsOf = (reports: ReadonlyArray<Report>): Totals => {
+  const sum = (count: (report: Report) => number): number => reports.reduce((all, report) => all + count(report), 0)
   // A file that does not load has no tests to count; it counts as one failure, or it would go unseen.
-  const brokenFiles = report.testResults.filter(
-    (file) => file.status === "failed" && !file.assertionResults.some((test) => test.status === "failed")
-  ).length
-  const failed = report.numFailedTests + brokenFiles
-  const skipped = report.numPendingTests + report.numTodoTests
+  const brokenFiles = sum(
+    ({ testResults }) =>
+      testResults.filter(
+        (file) => file.status === "failed" && !file.assertionResults.some((test) => test.status === "failed")
+      ).length
+  )
+  const passed = sum(({ numPassedTests }) => numPassedTests)
+  const failed = sum(({ numFailedTests }) => numFailedTests) + brokenFiles
+  const skipped = sum(({ numPendingTests, numTodoTests }) => numPendingTests + numTodoTests)
   return {
-    line: `${report.numPassedTests} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`,
-    ok: report.success && failed === 0 && report.numPassedTests > 0
+    line: `${passed} passed, ${failed} failed${skipped > 0 ? `, ${skipped} skipped` : ""}`,
+    ok: failed === 0 && reports.length > 0 && reports.every((report) => report.success && report.numPassedTests > 0)
   }
 }
 
 if (import.meta.main) {
-  const file = process.argv[2] ?? ""
-  if (!Fs.existsSync(file)) {
-    console.log("0 passed, 0 failed")
-    console.error(`test-totals: no report at "${file}": the tests did not run`)
-    process.exit(1)
-  }
-  const totals = totalsOf(JSON.parse(Fs.readFileSync(file, "utf8")))
-  if (!totals.ok) process.exitCode = 1
+  const files = process.argv.slice(2)
+  const found = files.filter((file) => Fs.existsSync(file))
+  const totals = totalsOf(found.map((file) => JSON.parse(Fs.readFileSync(file, "utf8")) as Report))
+  if (!totals.ok || found.length < files.length) process.exitCode = 1
+  for (const file of files)
+    if (!found.includes(file)) console.error(`test-totals: no report at "${file}": these tests did not run`)
+  if (files.length === 0) console.error("test-totals: give the files of the reports")
   console.log(totals.line)
 }

@@ -1,10 +1,6 @@
-import * as fs from "node:fs"
-import * as os from "node:os"
-import * as path from "node:path"
-import { Context, Effect, Layer } from "effect"
+import { Effect } from "effect"
 import * as Kv from "../../src/Kv.ts"
 import * as Memory from "../../src/layers/memory/index.ts"
-import * as Sqlite from "../../src/layers/sqlite/index.ts"
 import { kvSuite } from "../../src/testing/kvSuite.ts"
 
 kvSuite("memory", {
@@ -27,33 +23,4 @@ kvSuite("memory, joined with a queue", {
   layer: Memory.layer,
   clock: "virtual",
   capabilities: { backend: "memory", sharedQueue: true }
-})
-
-/** A file in a folder of its own, which goes with the scope. */
-const temporaryFile = Effect.map(
-  Effect.acquireRelease(
-    Effect.sync(() => fs.mkdtempSync(path.join(os.tmpdir(), "seams-kv-"))),
-    (folder) => Effect.sync(() => fs.rmSync(folder, { recursive: true, force: true }))
-  ),
-  (folder) => path.join(folder, "data.sqlite")
-)
-
-const sqlite = (options: Sqlite.Options = {}) =>
-  Layer.unwrap(Effect.map(temporaryFile, (filename) => Sqlite.layerKv({ ...options, filename })))
-
-const serviceOf = (filename: string) =>
-  Effect.map(Layer.build(Layer.fresh(Sqlite.layerKv({ filename }))), (context) => Context.get(context, Kv.Kv))
-
-kvSuite("sqlite", {
-  layer: sqlite(),
-  clock: "virtual",
-  capabilities: { backend: "sqlite", shared: true, changeLog: true, clock: "machine", sharedQueue: false },
-  portable: sqlite({ limits: "portable" }),
-  shortLog: { layer: sqlite({ logLength: 100 }), lines: 100 }
-})
-
-kvSuite("sqlite on the real clock", {
-  layer: sqlite(),
-  clock: "live",
-  pair: Effect.flatMap(temporaryFile, (filename) => Effect.all([serviceOf(filename), serviceOf(filename)]))
 })

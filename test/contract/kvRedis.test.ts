@@ -1,27 +1,4 @@
-import { Context, Effect, Layer } from "effect"
-import * as Kv from "../../src/Kv.ts"
-import * as Redis from "../../src/layers/redis/index.ts"
-import { kvModel } from "../../src/testing/kvModel.ts"
-import { kvSuite } from "../../src/testing/kvSuite.ts"
-import { cluster, garnet, over, sentinel, standalone } from "./redisBackends.ts"
+import { kvRedisSuites } from "./kvRedis.ts"
+import { standalone } from "./redisBackends.ts"
 
-const suites = (name: string, connect: typeof standalone) => {
-  const layer = (options: Redis.KvOptions & Redis.ConnectionOptions = {}) =>
-    over(connect, Redis.layerKv, { namespace: "kv-suite", ...options })
-  const service = Effect.map(Layer.build(Layer.fresh(layer())), (context) => Context.get(context, Kv.Kv))
-  kvSuite(name, {
-    layer: layer(),
-    clock: "live",
-    capabilities: { backend: "redis", shared: true, changeLog: true, clock: "server", sharedQueue: false },
-    portable: layer({ limits: "portable" }),
-    // The log is trimmed at every hundredth commit.
-    shortLog: { layer: layer({ logLength: 100, namespace: "kv-suite-short" }), lines: 300 },
-    pair: Effect.all([service, service])
-  })
-  kvModel(name, { layer: layer({ namespace: "kv-model" }), clock: "live", runs: 30 })
-}
-
-suites("redis", standalone)
-suites("redis without scripts, as Garnet", garnet)
-suites("redis cluster", cluster)
-suites("redis behind sentinels", sentinel)
+kvRedisSuites("redis", standalone)

@@ -6,6 +6,9 @@ import { queueAttemptsSuite, queueDriverSuite, queueSuite } from "../../src/test
 import { cut } from "../layers/rabbitmq/support.ts"
 import { serverUrl } from "../servers/index.ts"
 
+/** A machine that is slow, or that others use too, needs longer waits; the order of events is the same. */
+const pace = Number(process.env["SEAMS_TEST_PACE"] ?? 1)
+
 export const queueRabbitmqSuites = (queueType: "quorum" | "classic"): void => {
   const name = `RabbitMQ (${queueType} queues)`
   const given = Effect.map(serverUrl("rabbitmq"), (url): RabbitMq.Options => ({
@@ -18,6 +21,7 @@ export const queueRabbitmqSuites = (queueType: "quorum" | "classic"): void => {
   const live = {
     advance: (millis: number) => Effect.sleep(millis),
     clock: "live",
+    pace,
     pushes: true,
     capabilities: {
       priority: false,

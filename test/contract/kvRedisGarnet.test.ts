@@ -1,0 +1,4 @@
+import { kvRedisSuites } from "./kvRedis.ts"
+import { garnet } from "./redisBackends.ts"
+
+kvRedisSuites("redis without scripts, as Garnet", garnet)
