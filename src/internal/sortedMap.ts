@@ -122,16 +122,11 @@ export class SortedMap<K, V> implements Iterable<[K, V]> {
 
   /** Sets the value of a key. An existing key keeps its own object, only the value changes. */
   set(key: K, value: V): this {
+    // Queues and logs put at the upper end: one comparison finds the place.
+    const last = this.lastKey()
+    if (last === undefined || this.#compare(last, key) < 0) return this.#append(key, value)
     const c = Math.max(0, this.#chunkOf(key))
-    const chunk = this.#chunks[c]
-    if (chunk === undefined) {
-      this.#chunks.push(new Chunk([key], [value]))
-      this.#firsts.push(key)
-      this.#size = 1
-      this.#changes++
-      return this
-    }
-    const { keys, values } = chunk
+    const { keys, values } = this.#chunks[c]!
     const i = lowerBound(keys, key, this.#compare)
     if (i < keys.length && this.#compare(keys[i]!, key) === 0) {
       values[i] = value
@@ -140,12 +135,6 @@ export class SortedMap<K, V> implements Iterable<[K, V]> {
     this.#size++
     this.#changes++
     if (i === keys.length) {
-      // Keys that arrive in order fill their chunks: halving would leave every chunk but the last half empty.
-      if (keys.length >= maxChunk && c === this.#chunks.length - 1) {
-        this.#chunks.push(new Chunk([key], [value]))
-        this.#firsts.push(key)
-        return this
-      }
       keys.push(key)
       values.push(value)
     } else {
@@ -162,8 +151,28 @@ export class SortedMap<K, V> implements Iterable<[K, V]> {
     return this
   }
 
+  /** Above all others. Keys that arrive in order fill their chunks: halving would leave every chunk but the last half empty. */
+  #append(key: K, value: V): this {
+    this.#size++
+    this.#changes++
+    const chunk = this.#chunks[this.#chunks.length - 1]
+    if (chunk === undefined || chunk.keys.length >= maxChunk) {
+      this.#chunks.push(new Chunk([key], [value]))
+      this.#firsts.push(key)
+    } else {
+      chunk.keys.push(key)
+      chunk.values.push(value)
+    }
+    return this
+  }
+
   /** Removes a key; tells whether it was there. */
   delete(key: K): boolean {
+    // And they take from the lower end.
+    if (this.#size > 0 && this.#compare(this.#firsts[0]!, key) === 0) {
+      this.#removeAt(0, 0)
+      return true
+    }
     const c = this.#chunkOf(key)
     if (c < 0) return false
     const keys = this.#chunks[c]!.keys
