@@ -22,7 +22,13 @@ for (const [name, layer] of backends) {
     Effect.map(Layer.build(Layer.fresh(layer)), (context) => Context.get(context, Kv.Kv))
   ) as Effect.Effect<Kv.Service, never, Scope.Scope>
 
-  kvPatternsSuite(name, { layer: Layer.orDie(layer), clock: "live", pair: Effect.all([service, service]) })
+  kvPatternsSuite(name, {
+    layer: Layer.orDie(layer),
+    clock: "live",
+    pair: Effect.all([service, service]),
+    lease: 2_500,
+    timeout: 90_000
+  })
 
   describe(`A limit that a hundred consumers of ten clients share, on ${name}`, () => {
     const consumers = <A, E>(work: (n: number) => Effect.Effect<A, E, Kv.Kv>) =>

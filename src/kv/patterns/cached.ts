@@ -33,7 +33,7 @@ import {
 } from "./lease.ts"
 import { outcomeCodec } from "./outcome.ts"
 import { leaseOf, millisOf, monotonicMillis, refuse } from "./settings.ts"
-import { patiently, waitFor, withinLease } from "./wait.ts"
+import { lookAgain, patiently, waitFor, withinLease } from "./wait.ts"
 
 /**
  * What a cache computes, and how long it keeps it.
@@ -218,7 +218,7 @@ export const cached = <KS extends KeySchema, S extends Schema.Top, E, R, X exten
             const rest = observer.rest(seen.beat, yield* monotonicMillis)
             if (rest > 0) {
               const present = isFresh || anew ? [] : [fresh]
-              const most = Math.min(rest, settings.lease)
+              const most = Math.min(rest, lookAgain(settings.lease))
               yield* restore(patiently(settings.lease, waitFor(kv, most, { gone: [place.beat], present })))
               continue
             }

@@ -27,7 +27,7 @@ import {
 } from "./lease.ts"
 import { outcomeCodec } from "./outcome.ts"
 import { checkKey, leaseOf, millisOf, monotonicMillis, refuse } from "./settings.ts"
-import { patiently, waitFor, withinLease } from "./wait.ts"
+import { lookAgain, patiently, waitFor, withinLease } from "./wait.ts"
 
 /**
  * What is kept of an effect that is to run once, and for how long.
@@ -228,7 +228,7 @@ const runOnce = (key: Key, options: OnceOptions<any, any, any>, body: Body): Eff
           if (rest > 0) {
             if (whenRunning === "fail") return yield* new AlreadyRunning({ key: formatKey(key) })
             yield* restore(
-              patiently(lease, waitFor(kv, Math.min(rest, lease), { gone: [place.beat], present: [result] }))
+              patiently(lease, waitFor(kv, Math.min(rest, lookAgain(lease)), { gone: [place.beat], present: [result] }))
             )
             continue
           }

@@ -66,3 +66,6 @@ export const withinLease = (lease: number) =>
     Schedule.jittered,
     Schedule.upTo({ duration: lease })
   )
+
+/** Milliseconds after which a waiter looks again in any case; a watch says all, but not that the store is down. */
+export const lookAgain = (lease: number): number => Math.max(lease, 5_000)
