@@ -40,7 +40,9 @@ export const exchangeMetadata = (
         )
       )
     // Relative, so that it holds behind a proxy and below a path.
-    const url = version === 1 ? new URL("v1", request.base).href : `v${version}`
+    const url = version === 1 ? wholeUrl(request.base) : `v${version}`
+    if (url === undefined)
+      return yield* Effect.fail(badRequest("The header host names no host, which version 1 of KV Connect needs."))
     return {
       version,
       databaseId,
@@ -49,6 +51,8 @@ export const exchangeMetadata = (
       expiresAt: DateTime.formatIso(DateTime.makeUnsafe(token.expiresAt))
     }
   })
+
+const wholeUrl = (base: string): string | undefined => (URL.canParse(base) ? new URL("v1", base).href : undefined)
 
 const versionFor = (body: Uint8Array): number | Refusal => {
   // Clients of version 1 send none.

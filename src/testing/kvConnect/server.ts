@@ -37,6 +37,7 @@ export interface Serving extends Reading {
   readonly scheme: "http" | "https"
   /** Milliseconds. */
   readonly pingInterval: number
+  readonly tracing: boolean
   readonly spanned: Spanned
   readonly watches: OpenWatches
   /** Nothing new is begun. */
@@ -109,14 +110,30 @@ export const makeHandler = (serving: Serving): Handler => {
         })
         return Effect.catchCause(steps, (cause) => failed(request, response, cause))
       })
+      const path = pathOf(request)
       return serving.spanned(
-        `kv connect ${operation}`,
-        { "http.request.method": "POST", "url.path": pathOf(request), "network.protocol.version": request.httpVersion },
-        handled,
-        { kind: "server" }
+        `POST ${path}`,
+        {
+          "http.request.method": "POST",
+          "http.route": path,
+          "network.protocol.version": request.httpVersion,
+          "url.path": path,
+          "url.scheme": serving.scheme
+        },
+        serving.tracing ? Effect.andThen(handled, annotate(response)) : handled,
+        { kind: "server", root: true }
       )
     })
 }
+
+const annotate = (response: Response): Effect.Effect<void> =>
+  Effect.suspend(() => {
+    const { statusCode } = response
+    return Effect.annotateCurrentSpan({
+      "http.response.status_code": statusCode,
+      ...(statusCode >= 500 ? { "error.type": String(statusCode) } : undefined)
+    })
+  })
 
 /** The part of a fault that comes before anything is done. */
 const meet = (serving: Serving, fault: Fault | undefined, request: Request): Effect.Effect<"cut" | "go", Refusal> => {
@@ -161,7 +178,7 @@ const metadata = (serving: Serving, request: Request): Effect.Effect<Prepared, R
   Effect.gen(function* () {
     const body = yield* bodyOf(request)
     const authorization = header(request, "authorization")
-    const scheme = header(request, "x-forwarded-proto") ?? serving.scheme
+    const scheme = header(request, "x-forwarded-proto") === "https" ? "https" : serving.scheme
     const base = `${scheme}://${header(request, ":authority") ?? header(request, "host") ?? "localhost"}/`
     const found = yield* exchangeMetadata({ body, authorization, base }, serving.tokens, serving.databaseId)
     return { work: Effect.succeed({ _tag: "Whole", type: "application/json", body: JSON.stringify(found) }) }

@@ -1,5 +1,6 @@
 import { assert, describe, layer } from "@effect/vitest"
 import { Effect, Layer } from "effect"
+import * as http from "node:http"
 import * as net from "node:net"
 import * as Memory from "../../../src/layers/memory/index.ts"
 import {
@@ -9,7 +10,7 @@ import {
   ValueEncoding
 } from "../../../src/testing/kvConnect/datapath_pb.ts"
 import * as KvConnect from "../../../src/testing/kvConnect/index.ts"
-import { server } from "./clients.ts"
+import { accessToken, server } from "./clients.ts"
 import { connect, exchange, metadataOf, packed, post } from "./wire.ts"
 
 const url = Effect.map(KvConnect.KvConnect, (one) => one.url)
@@ -55,6 +56,15 @@ layer(overMemory, live)("the metadata exchange", (it) => {
       const { databaseId, endpoints, token, version } = JSON.parse((yield* exchange(base, "")).text)
       assert.strictEqual(version, 1)
       assert.deepStrictEqual(endpoints, [{ url: `${base}/v1`, consistency: "strong" }])
+      const strange = yield* Effect.callback<number | undefined>((resume) => {
+        const headers = { host: "not a host", authorization: `Bearer ${accessToken}` }
+        const request = http.request(base, { method: "POST", headers }, (response) => {
+          response.resume()
+          resume(Effect.succeed(response.statusCode))
+        })
+        request.end()
+      })
+      assert.strictEqual(strange, 400)
       const read = yield* post(
         `${endpoints[0].url}/snapshot_read`,
         { authorization: `Bearer ${token}`, "x-transaction-domain-id": databaseId },
