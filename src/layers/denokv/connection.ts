@@ -142,6 +142,8 @@ const drain = (
     return found.length >= limit ? found : drain(entries, limit, found)
   })
 
+const cutOff = new NativeFault("unknown", "the layer was closed while it was under way")
+
 /** How long calls that are under way may go on when the scope closes. */
 const lastCalls = 2_000
 
@@ -162,7 +164,8 @@ const makeCalls = (target: Target, realClock: Clock.Clock) => {
           promise.then(over, over)
           return promise
         },
-        catch: (error) => (closed ? closedFault : faultOf(error, remote))
+        // What was under way when the layer was closed may have been carried out.
+        catch: (error) => (closed ? cutOff : faultOf(error, remote))
       })
     })
 

@@ -99,6 +99,8 @@ export const makeCommit = (
       const looked = wanted.length === 0 ? undefined : yield* lookAt(store, wanted)
       const lookups = looked === undefined ? believed : new Map([...believed, ...looked.lookups])
       const generation = yield* store.open(false)
+      // What was known may be forgotten or overwritten since; from here on nothing waits.
+      if (toLookAt(commit, lookups).length > 0) return { _tag: "Again", lookups, pause: false } as const
       const time = now()
       const again = (line: number, pause: boolean) =>
         Effect.map(resolve(commit, line), ({ done, lookups: seen }): Sent =>

@@ -45,7 +45,7 @@ export const makeExclusive = (
         : undefined
     )
 
-  const hold = (commitId: string): Effect.Effect<Generation | undefined, NativeFault> =>
+  const hold = (commitId: string, tries: number): Effect.Effect<Generation | undefined, NativeFault> =>
     Effect.gen(function* () {
       const open = yield* store.open(true)
       const draft: GenerationDraft = {
@@ -53,7 +53,8 @@ export const makeExclusive = (
         base: open.base,
         state: "held",
         by: commitId,
-        parts: 0
+        // Others have more patience with one that was driven out before.
+        parts: tries
       }
       doubts.sending(commitId, open, open.number + 2)
       const versionstamp = yield* again(connection, {
@@ -110,14 +111,15 @@ export const makeExclusive = (
 
   const run = (commit: Commit): Effect.Effect<CommitOutcome, NativeFault | KvError> =>
     Effect.gen(function* () {
-      while (true) {
-        const held = yield* hold(commit.id)
+      for (let tries = 0; ; tries++) {
+        const held = yield* hold(commit.id, tries)
         if (held === undefined) continue
         const outcome = yield* underHold(commit, held).pipe(
+          // After a fault or an interruption it is for "outcome", or for others, to open the next one.
           Effect.onExit((exit) =>
-            Exit.isSuccess(exit) && exit.value !== "lost" && isCommitted(exit.value)
-              ? Effect.void
-              : Effect.ignore(store.fence(held))
+            Exit.isSuccess(exit) && exit.value !== "lost" && !isCommitted(exit.value)
+              ? Effect.ignore(store.fence(held))
+              : Effect.void
           )
         )
         if (outcome === "lost") continue

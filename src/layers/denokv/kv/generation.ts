@@ -18,7 +18,7 @@ export interface Generation {
   readonly state: "open" | "held" | "applying"
   /** The id of the large commit; empty when open. */
   readonly by: string
-  /** How many records it wrote down. */
+  /** How many records it wrote down; while it is held, how often it was driven out before. */
   readonly parts: number
   /** Deno KV's versionstamp of this record. */
   readonly versionstamp: string

@@ -130,7 +130,11 @@ export const makeStore = (connection: ConnectionService): Store => {
         const now = realClock.currentTimeMillisUnsafe()
         if (generation.versionstamp !== current.versionstamp) since = now
         // Its process was killed, or stands still. If it goes on, it finds that the store is not its own any more.
-        else if (now - since > (kind === "remote" ? patience.remote : patience.local)) yield* fence(generation)
+        else if (
+          now - since >
+          (kind === "remote" ? patience.remote : patience.local) * 2 ** Math.min(generation.parts, 5)
+        )
+          yield* fence(generation)
         current = generation
       }
       return current
