@@ -1,49 +1,43 @@
 /**
- * The one place that names a backend: the Redis server at REDIS_URI where that is set, else a file. With RABBITMQ_URI set the messages go
- * through that broker, and everything else is kept as without. The rest of the program is the same.
+ * What stands behind the program. One line says it, and names no technology: the environment does. With nothing set all is in one file; with
+ * REDIS_URI on that server; with RABBITMQ_URI the messages go through that broker, and the rest stays where it was.
  */
-import * as Config from "effect/Config"
 import * as Effect from "effect/Effect"
 import * as Layer from "effect/Layer"
 import * as Option from "effect/Option"
-// Installed, a program writes: import * as Redis from "effect-seams/layers/redis"
-import * as Cron from "../../src/Cron.ts"
-import type * as Kv from "../../src/Kv.ts"
+import * as References from "effect/References"
+// Installed, a program writes: import { Discovery, Kv, Queue } from "effect-seams"
+import * as Discovery from "../../src/Discovery.ts"
+import * as Kv from "../../src/Kv.ts"
 import * as Queue from "../../src/Queue.ts"
-import * as RabbitMq from "../../src/layers/rabbitmq/index.ts"
-import * as Redis from "../../src/layers/redis/index.ts"
-import * as Sqlite from "../../src/layers/sqlite/index.ts"
 
-const redisUri = Config.option(Config.Redacted("REDIS_URI"))
-const rabbitUri = Config.option(Config.Redacted("RABBITMQ_URI"))
-const namespace = "pipeline"
+/** Where no commit can hold messages, they are relayed behind it (see commit.ts). */
+const outbox = Layer.unwrap(
+  Effect.map(Effect.serviceOption(Kv.SharedQueue), (shared): typeof Queue.layerOutbox | Layer.Layer<never> =>
+    Option.isSome(shared) ? Layer.empty : Queue.layerOutbox
+  )
+)
 
-type BackendError = Sqlite.SqliteError | Redis.RedisError | RabbitMq.RabbitMqError
+/** What was chosen is told at the end, with the table; a log of it would stand between the lines of the view. */
+const quiet = Layer.succeed(References.MinimumLogLevel, "Warn")
 
 /** The job only looks, what it finds is in the store: a scheduler of this process will do. */
 export const backend = (data: string) =>
-  Layer.unwrap(
-    Effect.gen(function* () {
-      const redis = yield* redisUri
-      const rabbit = yield* rabbitUri
-      if (Option.isSome(rabbit)) {
-        const store: Layer.Layer<Kv.Kv, BackendError> = Option.isNone(redis)
-          ? Sqlite.layerKv({ filename: data })
-          : Redis.layerKv({ url: redis.value, namespace })
-        const seams = Layer.merge(store, RabbitMq.layerQueue({ url: rabbit.value, namespace }))
-        return Layer.provideMerge(Queue.layerOutbox, seams)
-      }
-      // Both seams over one store, which the layer says by `Kv.SharedQueue` (see commit.ts).
-      const both: Layer.Layer<Kv.Kv | Queue.Queue, BackendError> = Option.isNone(redis)
-        ? Sqlite.layer({ filename: data })
-        : Redis.layer({ url: redis.value, namespace })
-      return both
-    })
-  ).pipe(Layer.merge(Cron.layerProcess))
+  Layer.provideMerge(
+    outbox,
+    Layer.provide(Discovery.layerWith({ namespace: "pipeline", sqlite: { path: data }, cron: "memory" }), quiet)
+  )
+
+const show = (choice: Discovery.Choice): string =>
+  choice.backend === "sqlite" ? choice.address : `${choice.backend} at ${choice.address} (${choice.source})`
 
 /** Where it is kept, for people. */
-export const placeOf = (data: string) =>
-  Effect.gen(function* () {
-    const store = Option.isNone(yield* redisUri) ? data : "Redis (REDIS_URI)"
-    return Option.isNone(yield* rabbitUri) ? store : `${store}, messages in RabbitMQ (RABBITMQ_URI)`
-  })
+export const place = Effect.gen(function* () {
+  const choices = yield* Effect.flatMap(Discovery.Report, (report) => report.choices)
+  const kv = choices.find(({ seam }) => seam === "kv")
+  const queue = choices.find(({ seam }) => seam === "queue")
+  if (kv === undefined || queue === undefined) return "an unknown place"
+  return queue.backend === kv.backend && queue.address === kv.address
+    ? show(kv)
+    : `${show(kv)}, messages in ${show(queue)}`
+})

@@ -20,7 +20,7 @@ import * as Schedule from "effect/Schedule"
 import * as Stream from "effect/Stream"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
-import { backend, placeOf } from "./backend.ts"
+import { backend, place } from "./backend.ts"
 import { awaitCounted } from "./commit.ts"
 import { Files } from "./model.ts"
 import { type Options, parseOptions, Unusable, usage } from "./options.ts"
@@ -95,10 +95,14 @@ const program = (options: Options) =>
   Effect.gen(function* () {
     const data = yield* openData(options.data)
     const folder = yield* openFolder(options.folder, data)
-    const kept = yield* placeOf(data)
     yield* run(options, folder).pipe(
       // Also after Ctrl-C, when the workers have drained.
-      Effect.ensuring(Effect.ignore(report(folder.root, kept), { log: "Warn" })),
+      Effect.ensuring(
+        Effect.ignore(
+          Effect.flatMap(place, (kept) => report(folder.root, kept)),
+          { log: "Warn" }
+        )
+      ),
       Effect.provide(Layer.mergeAll(backend(data), Progress.layer))
     )
   }).pipe(

@@ -12,6 +12,8 @@ export interface Target {
   /** Without credentials, for messages. */
   readonly address: string
   readonly cluster: boolean
+  /** Of a single server that was named by its address. */
+  readonly line?: { readonly host: string; readonly port: number } | undefined
   readonly tls: boolean
   readonly connectTimeout: number
   readonly commandTimeout: number
@@ -292,6 +294,7 @@ export const targetOf = (options: ConnectionOptions): Target | RedisError => {
     ...base,
     cluster: false,
     address: format(place.host, place.port),
+    line: { host: place.host, port: place.port },
     make: (live) =>
       new Redis({ ...common(live), ...credentials, host: place.host, port: place.port, db: place.database })
   }

@@ -11,6 +11,7 @@ import { Command } from "ioredis"
 import { AuthRefused, RedisError, TlsRefused, Unreachable, WrongServer } from "./errors.ts"
 import { closedFault, faultOf, refusedConnection, RedisFault, unsentFault } from "./faults.ts"
 import type { Script } from "./script.ts"
+import { strangerAt } from "./stranger.ts"
 import { backoff, type Target } from "./target.ts"
 
 /** Texts where they can be: an argument in bytes makes the whole command dearer. */
@@ -65,8 +66,9 @@ export const makeWire = (target: Target): Effect.Effect<Wire, RedisError, Scope.
     )
     yield* Effect.tryPromise({
       try: () => client.connect(),
-      catch: (error) => connectError(target, lastError ?? error)
+      catch: (error) => lastError ?? error
     }).pipe(
+      Effect.catch((error) => Effect.flatMap(connectError(target, error), Effect.fail)),
       Effect.timeoutOrElse({
         // The server may take its time to connect and again to answer the login.
         duration: target.connectTimeout + target.commandTimeout,
@@ -188,7 +190,22 @@ const corker = (client: Redis | Cluster): (() => void) => {
 const unreachable = ({ address }: Target, detail: string): RedisError =>
   new RedisError({ reason: new Unreachable({ address, detail }) })
 
-const connectError = (target: Target, error: unknown): RedisError => {
+/** What went wrong. Whoever hung up is asked, over a connection of its own, who it is. */
+const connectError = (target: Target, error: unknown): Effect.Effect<RedisError> => {
+  const { address, line } = target
+  const found = describeConnectError(target, error)
+  if (found.reason._tag !== "Unreachable" || !found.reason.detail.startsWith(hungUp) || line === undefined)
+    return Effect.succeed(found)
+  return Effect.map(strangerAt(line.host, line.port), (stranger) =>
+    stranger === undefined
+      ? found
+      : new RedisError({ reason: new WrongServer({ address, detail: `it speaks as ${stranger} does` }) })
+  )
+}
+
+const hungUp = "it hung up"
+
+const describeConnectError = (target: Target, error: unknown): RedisError => {
   const { address } = target
   const cause = (error as { readonly lastNodeError?: unknown }).lastNodeError ?? error
   const { code = "", message = String(cause) } = cause as { readonly code?: string; readonly message?: string }
@@ -202,6 +219,6 @@ const connectError = (target: Target, error: unknown): RedisError => {
   if (target.tls && code === "ETIMEDOUT")
     return unreachable(target, "no secure connection came about in time; a server without TLS wants redis://")
   if (!target.tls && (code === "ECONNRESET" || code === "EPIPE" || detail === "Connection is closed"))
-    return unreachable(target, `it hung up (${detail}), as a server does that wants TLS: rediss://`)
+    return unreachable(target, `${hungUp} (${detail}), as a server does that wants TLS: rediss://`)
   return unreachable(target, detail === "" ? code : detail)
 }
