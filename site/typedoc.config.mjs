@@ -1,0 +1,65 @@
+import { doors } from "./doors.ts"
+
+/** Writes the API reference as Markdown: a page for every door of the package. */
+export default {
+  plugin: ["typedoc-plugin-markdown", "./reference.ts"],
+  entryPoints: doors.map(({ source }) => `../${source}`),
+  tsconfig: "tsconfig.api.json",
+  out: "api",
+  router: "module",
+  name: "API reference",
+  readme: "none",
+  entryFileName: "index",
+  pageTitleTemplates: { module: "effect-seams/{name}" },
+  // The project's own compiler checks the types; this one, of an older line, only reads them.
+  skipErrorChecking: true,
+  validation: { notExported: false, invalidLink: false, invalidPath: true },
+  excludeInternal: true,
+  excludePrivate: true,
+  // Without it every error shows the two hundred members that come from Schema.
+  excludeExternals: true,
+  disableSources: true,
+  categorizeByGroup: false,
+  categoryOrder: [
+    "services",
+    "jobs",
+    "schedules",
+    "presets",
+    "policies",
+    "constructors",
+    "workers",
+    "settling",
+    "dead letters",
+    "mutations",
+    "transactions",
+    "patterns",
+    "layers",
+    "suites",
+    "testing",
+    "models",
+    "options",
+    "events",
+    "*",
+    "errors",
+    "drivers",
+    "faults",
+    "Other"
+  ],
+  hidePageHeader: true,
+  hideBreadcrumbs: true,
+  useCodeBlocks: true,
+  parametersFormat: "table",
+  interfacePropertiesFormat: "table",
+  classPropertiesFormat: "table",
+  typeAliasPropertiesFormat: "table",
+  propertyMembersFormat: "table",
+  typeDeclarationFormat: "table",
+  tableColumnSettings: {
+    hideDefaults: true,
+    hideInherited: true,
+    hideModifiers: true,
+    hideOverrides: true,
+    hideSources: true
+  },
+  sanitizeComments: true
+}
