@@ -9,6 +9,7 @@ import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { Publication } from "../internal/envelope.ts"
 import { messageIdsWith, fillFromPlatform } from "../internal/ids.ts"
+import { messagingAttributes } from "../internal/telemetry.ts"
 import { Op, type Step } from "../kv/op.ts"
 import type { SharedQueue } from "../kv/ops.ts"
 import { Kv } from "../kv/service.ts"
@@ -241,12 +242,7 @@ export const define: {
     return Effect.fail(new QueueError({ reason: new Unencodable({ queue: name, name: kind, detail }) }))
   }
 
-  const attributes = {
-    "messaging.system": "effect-seams",
-    "messaging.operation.name": "publish",
-    "messaging.operation.type": "send",
-    "messaging.destination.name": name
-  }
+  const attributes = messagingAttributes(name, "publish")
   const spannedPublish = <B>(queue: Service, effect: Effect.Effect<B, QueueError>) =>
     queue.spanned(`publish ${name}`, attributes, effect, { kind: "producer" })
   const ownStore = options.store !== undefined

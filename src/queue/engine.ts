@@ -18,7 +18,7 @@ import * as Scope from "effect/Scope"
 import { background } from "../internal/background.ts"
 import type { HealthRegistry, PartHandle } from "../internal/health.ts"
 import type { QueueMetrics } from "../internal/queueMetrics.ts"
-import type { Spanned } from "../internal/telemetry.ts"
+import { messagingAttributes, type Spanned } from "../internal/telemetry.ts"
 import type { Capabilities, Claimed, ClaimRequest, Consumer, Outcome } from "./driver.ts"
 import { soloAfter } from "./driver.ts"
 import type { StartGate, WorkerLimits } from "./limits.ts"
@@ -298,12 +298,7 @@ export const runEngine = (
       return { max: start + spare, start: limits === undefined ? start : 0 }
     }
 
-    const settleSpan = {
-      "messaging.system": "effect-seams",
-      "messaging.operation.name": "settle",
-      "messaging.operation.type": "settle",
-      "messaging.destination.name": queue
-    }
+    const settleSpan = messagingAttributes(queue, "settle")
     /** Settles what has ended and claims for the free slots, in one round trip. */
     const settle = (batch: ReadonlyArray<Pending>, next: ClaimRequest): Effect.Effect<boolean, QueueError> => {
       const settlements = batch.map((one) => one.settlement)

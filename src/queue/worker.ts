@@ -11,6 +11,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { describeFailure } from "../internal/describeFailure.ts"
 import { durationMillis } from "../internal/durationMillis.ts"
+import { messagingAttributes } from "../internal/telemetry.ts"
 import { extract, withExtracted } from "../internal/traceContext.ts"
 import { Op } from "../kv/op.ts"
 import { Kv } from "../kv/service.ts"
@@ -364,10 +365,7 @@ const processSpan = <A, E, R>(
 ): Effect.Effect<A, E, R> => {
   const { message } = claimed
   const attributes = {
-    "messaging.system": "effect-seams",
-    "messaging.operation.name": "process",
-    "messaging.operation.type": "process",
-    "messaging.destination.name": message.queue,
+    ...messagingAttributes(message.queue, "process"),
     "messaging.message.id": message.id,
     "seams.attempt": claimed.attempt,
     "seams.delivery_count": claimed.deliveryCount
