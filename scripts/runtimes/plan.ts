@@ -15,11 +15,8 @@ export const allSuites: ReadonlyArray<string> = ["test/contract", "test/layers/s
 /** Of memory, SQLite and one server: what fits into CI. */
 export const quickSuites: ReadonlyArray<string> = [
   "test/contract/kv.test.ts",
-  "test/contract/kvModel.test.ts",
   "test/contract/kvRedis.test.ts",
   "test/contract/queue.test.ts",
-  "test/contract/queueDriver.test.ts",
-  "test/contract/queueModel.test.ts",
   "test/contract/queueRedis.test.ts",
   "test/contract/cronKv.test.ts",
   "test/layers/sqlite/contract.test.ts"

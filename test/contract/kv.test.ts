@@ -13,12 +13,6 @@ kvSuite("memory", {
   pair: Effect.flatMap(Memory.makeKvDriver(), (driver) => Effect.all([Kv.make(driver), Kv.make(driver)]))
 })
 
-kvSuite("memory on the real clock", {
-  layer: Memory.layerKv,
-  clock: "live",
-  shortLog: { layer: Memory.layerKvWith({ logLines: 100 }), lines: 100 }
-})
-
 kvSuite("memory, joined with a queue", {
   layer: Memory.layer,
   clock: "virtual",
