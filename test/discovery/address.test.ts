@@ -249,6 +249,7 @@ describe("an address of PostgreSQL", () => {
     ["postgres://u:p@h:1/d", "h 1"],
     ["postgresql://h/d", "h undefined"],
     ["postgres://h/d?sslmode=require", "h undefined"],
+    ["postgres://u:p@h:1/d?application_name=a@b/c", "h 1"],
     ["postgres://u:p%2F%40@[::1]:1/d", "::1 1"],
     ["postgres://?host=/run/postgresql&port=2", "/run/postgresql 2"],
     ["postgres://?host=h&port=2", "h 2"],

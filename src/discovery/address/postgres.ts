@@ -1,7 +1,7 @@
 /** Addresses of PostgreSQL: a URL, `host:port`, or ADO.NET's `Host=...;Username=...`, as Npgsql reads it. */
+import { badPercent, misleadingUrl } from "../../internal/urlText.ts"
 import { type Endpoint, parseEndpoint, Problem } from "./model.ts"
 import { readPairs } from "./pairs.ts"
-import { checkUrlText } from "./url.ts"
 
 /** A URL goes to the driver as it is, for it knows the parameters; everything else comes in parts. */
 export type PostgresAddress =
@@ -106,15 +106,15 @@ export const parsePostgres = (given: string): PostgresAddress | Problem => {
   if (scheme !== undefined) {
     const text = given.trim()
     if (scheme === "postgres" || scheme === "postgresql") {
-      const misleading = checkUrlText(text.slice(scheme.length + 3))
-      if (misleading !== undefined) return misleading
+      const misleading = misleadingUrl(text.slice(scheme.length + 3), { parameters: true })
+      if (misleading !== undefined) return new Problem(misleading)
       if (!URL.canParse(text)) return new Problem(`it is no URL; write ${example}, with %40 for an @ in a password`)
       const { hostname, port, searchParams } = new URL(text)
       let named: string
       try {
         named = decodeURIComponent(hostname).replace(/^\[|\]$/g, "")
       } catch {
-        return new Problem("its host holds a percent sign that begins no percent-encoded byte")
+        return new Problem(badPercent)
       }
       const host = searchParams.get("host") ?? (named || "127.0.0.1")
       return { url: text, endpoint: { host, port: Number(searchParams.get("port") ?? port) || undefined } }

@@ -1,4 +1,5 @@
 /** Addresses as URLs, and the forms that stand behind a scheme. */
+import { badPercent, misleadingUrl } from "../../internal/urlText.ts"
 import { isCommaForm, parseCommaForm } from "./commaForm.ts"
 import { type Address, type Dialect, type Endpoint, parseEndpoint, Problem } from "./model.ts"
 
@@ -8,7 +9,7 @@ const decoded = (text: string): string | undefined | Problem => {
   try {
     return text === "" ? undefined : decodeURIComponent(text)
   } catch {
-    return new Problem("it holds a percent sign that begins no percent-encoded byte; write %25 for a percent sign")
+    return new Problem(badPercent)
   }
 }
 
@@ -21,16 +22,6 @@ const commaFormIn = (rest: string): string | undefined => {
   return isCommaForm(text) ? text : undefined
 }
 
-/** What would mislead the parser of the platform, which tells nobody what it left out. */
-export const checkUrlText = (rest: string): Problem | undefined => {
-  if (/[\t\n\r]/.test(rest))
-    return new Problem("it holds a tab or a line break; write %09, %0A or %0D for one that is meant")
-  // What begins a path, a query or a fragment ends host and credentials: the rest of a password would be tried as an address.
-  return /[/?#]/.test(rest.slice(0, Math.max(0, rest.lastIndexOf("@"))))
-    ? new Problem("its credentials hold a /, ? or #; write them percent-encoded: %2F, %3F, %23")
-    : undefined
-}
-
 const parseUrl = (text: string, dialect: Dialect): Address | Problem => {
   const scheme = schemePattern.exec(text)![1]!
   const known = dialect.schemes[scheme.toLowerCase()]
@@ -38,8 +29,8 @@ const parseUrl = (text: string, dialect: Dialect): Address | Problem => {
   const rest = text.slice(scheme.length + 3)
   const comma = commaFormIn(rest)
   if (comma !== undefined) return withTls(parseCommaForm(comma, dialect), known.tls)
-  const misleading = checkUrlText(rest)
-  if (misleading !== undefined) return misleading
+  const misleading = misleadingUrl(rest)
+  if (misleading !== undefined) return new Problem(misleading)
   let url: URL
   try {
     // A scheme without rules of its own: it keeps the letters of the host, and its port.

@@ -2,6 +2,7 @@
 import type { PgPoolConfig } from "@effect/sql-pg/PgClient"
 import * as Redacted from "effect/Redacted"
 import { describeInput, durationMillis } from "../../internal/durationMillis.ts"
+import { badPercent, misleadingUrl } from "../../internal/urlText.ts"
 import { InvalidOption, PostgresError } from "./errors.ts"
 import type { ConnectionOptions, SchemaOptions } from "./options.ts"
 
@@ -89,14 +90,13 @@ const checkUrl = (option: string, text: string): URL | PostgresError => {
   if (url.protocol !== "postgres:" && url.protocol !== "postgresql:")
     return wrong(`its scheme is ${url.protocol}//; use postgres://`)
   if (!/^\w+:\/\//.test(text.trim())) return wrong("two slashes are missing behind its scheme; use postgres://")
-  // What begins a path, a query or a fragment ends host and credentials: the rest of a password would be tried as an address.
-  if ((url.pathname + url.hash + (url.pathname === "" ? url.search : "")).includes("@"))
-    return wrong("its credentials hold a /, ? or #; write them percent-encoded: %2F, %3F, %23")
+  const misleading = misleadingUrl(text.trim().slice(url.protocol.length + 2), { parameters: true })
+  if (misleading !== undefined) return wrong(misleading)
   if (url.port === "0") return wrong("its port is 0; give one from 1 to 65535")
   try {
     for (const part of [url.username, url.password, url.pathname]) decodeURIComponent(part)
   } catch {
-    return wrong("it holds a percent sign that begins no percent-encoded byte; write %25 for a percent sign")
+    return wrong(badPercent)
   }
   if ([url.username, url.password, url.pathname, url.search].some((part) => part.includes("%00")))
     return wrong("it holds a NUL character, which PostgreSQL cannot take")

@@ -1,6 +1,7 @@
 /** From options to addresses: where the broker's nodes are, and the limits under which nothing waits without bound. */
 import * as Redacted from "effect/Redacted"
 import { describeInput, durationMillis } from "../../internal/durationMillis.ts"
+import { badPercent, misleadingUrl } from "../../internal/urlText.ts"
 import { InvalidAddress, RabbitMqError } from "./errors.ts"
 import type { ConnectionOptions, QueueOptions, TlsOptions } from "./options.ts"
 
@@ -59,9 +60,8 @@ const parseUrl = (text: string): Parsed | RabbitMqError => {
   if (url.protocol !== "amqp:" && url.protocol !== "amqps:")
     return badUrl(`its scheme is ${url.protocol}//; use amqp:// or amqps:// (TLS)`)
   if (url.hostname === "") return badUrl("it names no host")
-  // What begins a path, a query or a fragment ends host and credentials: the rest of a password would be tried as an address.
-  if ((url.pathname + url.search + url.hash).includes("@"))
-    return badUrl("its credentials hold a /, ? or #; write them percent-encoded: %2F, %3F, %23")
+  const misleading = misleadingUrl(text.trim().slice(url.protocol.length + 2))
+  if (misleading !== undefined) return badUrl(misleading)
   if (url.search !== "" || url.hash !== "") return badUrl("it has a query or a fragment; give options beside the url")
   if (url.port === "0") return badUrl("its port is 0; give one from 1 to 65535")
   const path = url.pathname.replace(/^\//, "")
@@ -76,7 +76,7 @@ const parseUrl = (text: string): Parsed | RabbitMqError => {
       tls: url.protocol === "amqps:"
     }
   } catch {
-    return badUrl("it holds a percent sign that begins no percent-encoded byte; write %25 for a percent sign")
+    return badUrl(badPercent)
   }
 }
 

@@ -4,6 +4,7 @@ import type { RedisOptions } from "ioredis"
 import { Cluster, Redis } from "ioredis"
 import { describeInput, durationMillis } from "../../internal/durationMillis.ts"
 import { fillFromPlatform } from "../../internal/ids.ts"
+import { badPercent, misleadingUrl } from "../../internal/urlText.ts"
 import { InvalidAddress, RedisError } from "./errors.ts"
 import type { ConnectionOptions } from "./options.ts"
 import { disconnectTimeout, toSentinels } from "./sentinels.ts"
@@ -60,9 +61,8 @@ const parseUrl = (text: string): Place | RedisError => {
   if (url.protocol !== "redis:" && url.protocol !== "rediss:")
     return badUrl(`its scheme is ${url.protocol}//; use redis:// or rediss:// (TLS)`)
   if (url.hostname === "") return badUrl("it names no host")
-  // What begins a path, a query or a fragment ends host and credentials: the rest of a password would be tried as an address.
-  if ((url.pathname + url.search + url.hash).includes("@"))
-    return badUrl("its credentials hold a /, ? or #; write them percent-encoded: %2F, %3F, %23")
+  const misleading = misleadingUrl(text.trim().slice(url.protocol.length + 2))
+  if (misleading !== undefined) return badUrl(misleading)
   if (url.search !== "" || url.hash !== "") return badUrl("it has a query or a fragment; give options beside the url")
   if (url.port === "0") return badUrl("its port is 0; give one from 1 to 65535")
   const path = url.pathname.replace(/^\//, "")
@@ -73,9 +73,7 @@ const parseUrl = (text: string): Place | RedisError => {
     username = decodeURIComponent(url.username)
     password = decodeURIComponent(url.password)
   } catch {
-    return badUrl(
-      "its credentials hold a percent sign that begins no percent-encoded byte; write %25 for a percent sign"
-    )
+    return badUrl(badPercent)
   }
   return {
     host: url.hostname.replace(/^\[|\]$/g, ""),
