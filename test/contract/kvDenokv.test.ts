@@ -51,7 +51,7 @@ kvModel("denokv in a file", { layer: file(), clock: "live", runs: 10 })
 /** A KV Connect server of its own over a store in memory, for as long as the scope lives. */
 const connect = Effect.gen(function* () {
   const memoryKv = yield* Layer.build(Layer.fresh(Memory.layerKv))
-  return yield* KvConnect.make({ accessTokens: [accessToken] }).pipe(Effect.provideContext(memoryKv))
+  return yield* KvConnect.make({ accessTokens: [accessToken], tracing: false }).pipe(Effect.provideContext(memoryKv))
 })
 
 const remote = (options: DenoKv.KvOptions = {}) =>
@@ -60,6 +60,8 @@ const remote = (options: DenoKv.KvOptions = {}) =>
 kvSuite("denokv at a KV Connect server", {
   layer: remote(),
   clock: "live",
+  // Client and server share this process.
+  timeout: 60_000,
   capabilities: { backend: "denokv", shared: true, changeLog: true, clock: "process", sharedQueue: false },
   portable: remote(),
   shortLog: { layer: remote({ logLength: 100 }), lines: 300 },
