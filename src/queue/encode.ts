@@ -7,9 +7,11 @@ import * as DateTime from "effect/DateTime"
 import type * as Duration from "effect/Duration"
 import * as Effect from "effect/Effect"
 import * as Exit from "effect/Exit"
+import { identity } from "effect/Function"
 import * as Option from "effect/Option"
 import * as Schema from "effect/Schema"
 import type * as SchemaIssue from "effect/SchemaIssue"
+import * as SchemaParser from "effect/SchemaParser"
 import { describeInput, durationMillis } from "../internal/durationMillis.ts"
 import type { Dedupe, Envelope, Publication } from "../internal/envelope.ts"
 import { envelopeVersion } from "../internal/envelope.ts"
@@ -37,8 +39,40 @@ export const mapNow = <A, B, E, E2>(
     ? onSuccess(effect.value as A)
     : Effect.flatMap(Effect.mapError(effect, onFailure), onSuccess)
 
-const messageOf = (error: Schema.SchemaError): string => error.message
-const issueOf = (issue: SchemaIssue.Issue): string => new Schema.SchemaError(issue).message
+const messageOf = (issue: SchemaIssue.Issue): string => new Schema.SchemaError(issue).message
+
+/**
+ * A schema as JSON text. Not `Schema.fromJsonString`: that costs several times what the schema and `JSON` take together, and this is
+ * done for every message. Errors read the same, and show no value.
+ */
+const jsonText = (schema: Schema.Top, options?: { readonly disableChecks: boolean }) => {
+  const codec = Schema.toCodecJson(schema) as unknown as Schema.Codec<unknown, unknown>
+  const toJson = SchemaParser.encodeUnknownEffect(codec)
+  const fromJson = SchemaParser.decodeUnknownEffect(codec)
+  return {
+    encode: (value: unknown): Effect.Effect<string, string> => mapNow(toJson(value, options), stringify, messageOf),
+    decode: (text: string): Effect.Effect<unknown, string> =>
+      mapNow(parse(text), (value) => mapNow(fromJson(value, options), Effect.succeed, messageOf), identity<string>)
+  }
+}
+
+const stringify = (value: unknown): Effect.Effect<string, string> => {
+  try {
+    const text: string | undefined = JSON.stringify(value)
+    if (text !== undefined) return Effect.succeed(text)
+  } catch {
+    // As below.
+  }
+  return Effect.fail("Expected a JSON-serializable value")
+}
+
+const parse = (text: string): Effect.Effect<unknown, string> => {
+  try {
+    return Effect.succeed(JSON.parse(text))
+  } catch {
+    return Effect.fail("Expected a valid JSON string")
+  }
+}
 
 /** The coding of one kind of message. The requirements of its schemas flow through the definition's types. */
 export const messageCodec = (
@@ -47,26 +81,18 @@ export const messageCodec = (
   success: Schema.Top | undefined,
   validate: boolean
 ): MessageCodec => {
-  const codec = Schema.fromJsonString(Schema.toCodecJson(payload)) as unknown as Schema.Codec<unknown, string>
   const options = { disableChecks: !validate }
-  const encodeText = Schema.encodeEffect(codec, options)
-  const decodeText = Schema.decodeUnknownEffect(codec, options)
-  const encodeSuccess =
-    success === undefined
-      ? undefined
-      : Schema.encodeEffect(
-          Schema.fromJsonString(Schema.toCodecJson(success)) as unknown as Schema.Codec<unknown, string>
-        )
+  const { decode, encode } = jsonText(payload, options)
   return {
     name,
     encode: (input) =>
       mapNow(
         payload.makeEffect(input, options) as Effect.Effect<unknown, SchemaIssue.Issue>,
-        (made) => mapNow(encodeText(made), (text) => Effect.succeed({ made, text }), messageOf),
-        issueOf
+        (made) => mapNow(encode(made), (text) => Effect.succeed({ made, text }), identity<string>),
+        messageOf
       ),
-    decode: (text) => Effect.mapError(decodeText(text), messageOf),
-    encodeSuccess: encodeSuccess === undefined ? undefined : (value) => Effect.mapError(encodeSuccess(value), messageOf)
+    decode,
+    encodeSuccess: success === undefined ? undefined : jsonText(success).encode
   }
 }
 
