@@ -118,7 +118,7 @@ const tlsOf = (address: { readonly tls: boolean | undefined; readonly servername
 const redacted = (text: string | undefined) => (text === undefined ? undefined : Redacted.make(text))
 
 /** Within it the room itself gives up and says why; discovery waits a little longer, for whatever a room does not bound. */
-const shareOfRoom = 0.9
+const shareOfRoom = 0.8
 
 const bounded = <A, R>(millis: number, connecting: Effect.Effect<A, Fault, R>): Effect.Effect<A, Fault, R> =>
   Effect.timeoutOrElse(connecting, {

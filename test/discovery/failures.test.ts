@@ -14,7 +14,7 @@ import { serverUrl, startRedis, startServer } from "../servers/index.ts"
 import { faultProxy } from "../support/faultProxy.ts"
 import { once, printed, timed, until } from "../support/faults.ts"
 import { temporaryFolder } from "../support/processes.ts"
-import { environment, portOf } from "./support.ts"
+import { portOf, within } from "./support.ts"
 
 const password = "hunter2"
 const redis = once(startRedis({ args: ["--requirepass", "s3cret"] }))
@@ -74,7 +74,7 @@ const web = once(
 const nowhere = Effect.succeed(1)
 
 /** Milliseconds. */
-const probeTimeout = 1_500
+const probeTimeout = 2_000
 /** For what a busy machine needs beside. */
 const slack = 2_000
 
@@ -94,7 +94,7 @@ const failure = (seam: Seam, env: Env, options: Discovery.Options = {}) =>
     const { millis, result } = yield* timed(
       "the failure",
       20_000,
-      Effect.exit(Effect.scoped(build(seam, { probeTimeout, ...options }))).pipe(Effect.provide(environment(env)))
+      Effect.exit(Effect.scoped(build(seam, { probeTimeout, ...options }))).pipe(within(env))
     )
     if (result._tag === "Failure" || Exit.isSuccess(result.success)) return yield* Effect.die("it was built")
     const { cause } = result.success
@@ -269,7 +269,7 @@ describe("what is set and cannot be used is an error, in time", () => {
         { CRON_PROVIDER: "at" }
       ] as ReadonlyArray<Env>) {
         const error = yield* Effect.flip(Effect.scoped(Layer.build(Layer.fresh(Discovery.layer)))).pipe(
-          Effect.provide(environment({ REDIS_URI: `${at(proxy.port)},password=s3cret`, ...env }))
+          within({ REDIS_URI: `${at(proxy.port)},password=s3cret`, ...env })
         )
         assert.include(error.message, Object.keys(env)[0]!)
       }
@@ -284,7 +284,7 @@ describe("the seam that fails is the one that is named", () => {
       const seamOf = (seam: Seam) => Effect.map(Effect.flip(build(seam, { probeTimeout })), ({ reason }) => reason.seam)
       const found = yield* Effect.all([seamOf("kv"), seamOf("queue")], { concurrency: 2 }).pipe(
         Effect.scoped,
-        Effect.provide(environment({ REDIS_URI: at(yield* silent) }))
+        within({ REDIS_URI: at(yield* silent) })
       )
       assert.deepStrictEqual(found, ["kv", "queue"])
     })
@@ -295,7 +295,7 @@ describe("a layer that failed can be tried again in the same program", () => {
   const proxied = Effect.gen(function* () {
     const proxy = yield* faultProxy(yield* redisPort)
     yield* proxy.refuse
-    return { proxy, env: environment({ REDIS_URI: `${at(proxy.port)},password=s3cret` }) }
+    return { proxy, env: within({ REDIS_URI: `${at(proxy.port)},password=s3cret` }) }
   })
   const set = Kv.Kv.use((kv) => kv.set(["again"], 1))
 
@@ -312,7 +312,7 @@ describe("a layer that failed can be tried again in the same program", () => {
           )
         ),
         Effect.retry({ schedule: Schedule.spaced("10 millis"), times: 20 }),
-        Effect.provide(env)
+        env
       )
       assert.isAbove(attempts, 0)
     })
@@ -327,7 +327,7 @@ describe("a layer that failed can be tried again in the same program", () => {
         yield* proxy.accept
         const context = yield* Layer.build(Discovery.layerKv)
         yield* Effect.provideContext(set, Context.pick(Kv.Kv)(context))
-      }).pipe(Effect.provide(env))
+      }).pipe(env)
     })
   )
 
@@ -338,7 +338,7 @@ describe("a layer that failed can be tried again in the same program", () => {
         yield* Effect.flip(Effect.scoped(Layer.build(Layer.fresh(Discovery.layerKv))))
         yield* proxy.accept
         yield* Effect.provide(set, Discovery.layerKv)
-      }).pipe(Effect.provide(Discovery.layerQueueWith({ queue: "memory" })), Effect.provide(env))
+      }).pipe(Effect.provide(Discovery.layerQueueWith({ queue: "memory" })), env)
     })
   )
 
@@ -346,8 +346,8 @@ describe("a layer that failed can be tried again in the same program", () => {
     Effect.gen(function* () {
       const port = yield* redisPort
       const proxy = yield* faultProxy(port)
-      const env = environment({ REDIS_URI: `${at(proxy.port)},password=wrong` })
-      for (let i = 0; i < 3; i++) yield* Effect.flip(Effect.provide(set, Discovery.layerKv)).pipe(Effect.provide(env))
+      const env = within({ REDIS_URI: `${at(proxy.port)},password=wrong` })
+      for (let i = 0; i < 3; i++) yield* Effect.flip(Effect.provide(set, Discovery.layerKv)).pipe(env)
       assert.isAbove(yield* proxy.accepted, 2)
       yield* until(
         "all is closed",

@@ -12,7 +12,7 @@ import { faultProxy } from "../support/faultProxy.ts"
 import { once, until } from "../support/faults.ts"
 import { temporaryFolder } from "../support/processes.ts"
 import { adminOf } from "../layers/postgres/supportFaults.ts"
-import { environment, logged, portOf } from "./support.ts"
+import { logged, portOf, within } from "./support.ts"
 
 const password = "hunter2"
 const other = "hunter22"
@@ -95,7 +95,10 @@ const ways: ReadonlyArray<
   [
     "layerKvWith and layerQueueWith, one after the other",
     (program, options) =>
-      program.pipe(Effect.provide(Discovery.layerKvWith(options)), Effect.provide(Discovery.layerQueueWith(options)))
+      Effect.provide(
+        Effect.suspend(() => Effect.provide(program, Discovery.layerKvWith(options))),
+        Discovery.layerQueueWith(options)
+      )
   ]
 ]
 
@@ -103,11 +106,9 @@ describe("two seams on one address share one connection, which is closed with th
   it.live.each(ways)("Redis: %s", ([, provide]) =>
     Effect.gen(function* () {
       const name = fresh()
-      const env = environment({ REDIS_URI: yield* redisAddress(name) })
+      const env = within({ REDIS_URI: yield* redisAddress(name) })
       const options = { namespace: name }
-      const both = yield* provide(Effect.andThen(Effect.scoped(works), redisConnections(name)), options).pipe(
-        Effect.provide(env)
-      )
+      const both = yield* provide(Effect.andThen(Effect.scoped(works), redisConnections(name)), options).pipe(env)
       yield* until(
         "all is closed",
         Effect.map(redisConnections(name), (n) => n === 0)
@@ -115,7 +116,7 @@ describe("two seams on one address share one connection, which is closed with th
       const alone = yield* Effect.andThen(
         Kv.Kv.use((kv) => kv.set(["a"], 1)),
         redisConnections(name)
-      ).pipe(Effect.provide(Discovery.layerKvWith(options)), Effect.provide(env))
+      ).pipe(Effect.provide(Discovery.layerKvWith(options)), env)
       // A connection has some sockets: commands, hints. Both seams have no more than one of them alone.
       assert.isAbove(alone, 0)
       assert.strictEqual(both, alone)
@@ -126,7 +127,7 @@ describe("two seams on one address share one connection, which is closed with th
     Effect.gen(function* () {
       const name = fresh()
       const { port } = yield* postgres
-      const env = environment({
+      const env = within({
         CACHE_PROVIDER: "postgres",
         QUEUE_PROVIDER: "Postgres",
         ConnectionStrings__postgresdb: `Host=127.0.0.1;Port=${port};Username=postgres;Application Name=${name}`
@@ -136,7 +137,7 @@ describe("two seams on one address share one connection, which is closed with th
         "one session listens",
         Effect.map(listeners(name), (n) => n === 1)
       )
-      yield* provide(Effect.scoped(Effect.andThen(Effect.scoped(works), counted)), options).pipe(Effect.provide(env))
+      yield* provide(Effect.scoped(Effect.andThen(Effect.scoped(works), counted)), options).pipe(env)
       yield* until(
         "all is closed",
         Effect.map(sessions(name), (n) => n === 0)
@@ -158,7 +159,7 @@ describe("two seams on one address share one connection, which is closed with th
           }).length
       )
       const open = yield* provide(Effect.andThen(Effect.scoped(works), handles), {}).pipe(
-        Effect.provide(environment({ SEAMS_DATA: folder }))
+        within({ SEAMS_DATA: folder })
       )
       assert.strictEqual(open, 1)
       assert.strictEqual(yield* handles, 0)
@@ -166,9 +167,7 @@ describe("two seams on one address share one connection, which is closed with th
   )
 
   it.live.each(ways)("memory: %s", ([, provide]) =>
-    provide(Effect.scoped(works), {}).pipe(
-      Effect.provide(environment({ CACHE_PROVIDER: "memory", QUEUE_PROVIDER: "memory" }))
-    )
+    provide(Effect.scoped(works), {}).pipe(within({ CACHE_PROVIDER: "memory", QUEUE_PROVIDER: "memory" }))
   )
 
   it.live("Deno KV in a file", () =>
@@ -176,7 +175,7 @@ describe("two seams on one address share one connection, which is closed with th
       const folder = yield* temporaryFolder
       yield* Effect.scoped(works).pipe(
         Effect.provide(Discovery.layer),
-        Effect.provide(environment({ DENO_KV_PATH: path.join(folder, "kv.db") }))
+        within({ DENO_KV_PATH: path.join(folder, "kv.db") })
       )
     })
   )
@@ -188,7 +187,7 @@ describe("what differs is not shared", () => {
     Effect.scoped(works).pipe(
       Effect.andThen(redisConnections(name)),
       Effect.provide(Layer.merge(Discovery.layerKvWith(kv), Discovery.layerQueueWith(queue))),
-      Effect.provide(environment({}))
+      within({})
     )
 
   it.live("another password of the same user, another namespace, another option", () =>
@@ -228,7 +227,7 @@ describe("what differs is not shared", () => {
           yield* Effect.scoped(works)
           const shared = yield* Effect.serviceOption(Kv.SharedQueue)
           return { shared, redis: yield* redisConnections(name), rabbit: yield* rabbit.connections }
-        }).pipe(Effect.provide(Discovery.layerWith({ namespace: name })), Effect.provide(environment(env)))
+        }).pipe(Effect.provide(Discovery.layerWith({ namespace: name })), within(env))
         assert.isTrue(Option.isNone(seen.shared))
         // One to publish and one to consume.
         assert.strictEqual(seen.rabbit, 2)
@@ -246,7 +245,7 @@ describe("Kv.SharedQueue", () => {
   const sharing = (env: Env, options: Discovery.Options = {}) =>
     Effect.map(Effect.serviceOption(Kv.SharedQueue), Option.isSome).pipe(
       Effect.provide(Discovery.layerWith({ namespace: fresh(), ...options })),
-      Effect.provide(environment(env))
+      within(env)
     )
   it.live("is there exactly when both seams are on one store", () =>
     Effect.gen(function* () {
@@ -272,9 +271,8 @@ describe("Kv.SharedQueue", () => {
       if (Option.isNone(shared)) return assert.fail("it is not there")
       yield* Kv.atomic([Kv.sum(["n"], 1n), Jobs.enqueue("a")]).pipe(Effect.provideService(Kv.SharedQueue, shared.value))
       assert.strictEqual((yield* Jobs.stats).ready, 1)
-    }).pipe(
-      Effect.provide(Discovery.layerWith({ namespace: fresh() })),
-      Effect.provide(Layer.unwrap(Effect.map(redisAddress(fresh()), (REDIS_URI) => environment({ REDIS_URI }))))
+    }).pipe(Effect.provide(Discovery.layerWith({ namespace: fresh() })), (program) =>
+      Effect.flatMap(redisAddress(fresh()), (REDIS_URI) => within({ REDIS_URI })(program))
     )
   )
 })
@@ -297,7 +295,7 @@ describe("the report and the log say what was chosen, and no secret", () => {
         const { lines, logger } = yield* logged
         const choices = yield* Effect.flatMap(Discovery.Report, (report) => report.choices).pipe(
           Effect.provide(Discovery.layerWith({ namespace: name })),
-          Effect.provide(environment(env, logger))
+          within(env, logger)
         )
         const passed = (winner: string, ...sources: ReadonlyArray<string>) =>
           sources.map((source) => ({ source, reason: `${winner} comes first` }))
@@ -349,7 +347,7 @@ describe("the report and the log say what was chosen, and no secret", () => {
         Effect.flatMap(Discovery.Report, (one) => one.choices).pipe(
           Effect.map((choices) => choices.map(({ backend, seam, source }) => [seam, backend, source])),
           Effect.provide(Discovery.layerWith(options)),
-          Effect.provide(environment(env))
+          within(env)
         )
       assert.deepStrictEqual(yield* report({ SEAMS_DATA: folder }), [
         ["kv", "sqlite", "SEAMS_DATA"],
@@ -376,7 +374,7 @@ describe("the report and the log say what was chosen, and no secret", () => {
 
   it.live("is one for all layers of a program, and forgets what is closed", () =>
     Effect.gen(function* () {
-      const env = environment({ CACHE_PROVIDER: "memory", QUEUE_PROVIDER: "memory" })
+      const env = within({ CACHE_PROVIDER: "memory", QUEUE_PROVIDER: "memory" })
       const seams = Effect.flatMap(Discovery.Report, (one) =>
         Effect.map(one.choices, (choices) => choices.map(({ seam }) => seam))
       )
@@ -385,7 +383,7 @@ describe("the report and the log say what was chosen, and no secret", () => {
         for (let i = 0; i < 3; i++)
           assert.deepStrictEqual(yield* Effect.provide(seams, Discovery.layerQueue), ["kv", "queue"])
         assert.deepStrictEqual(yield* seams, ["kv"])
-      }).pipe(Effect.provide(Discovery.layerKv), Effect.provide(env))
+      }).pipe(Effect.provide(Discovery.layerKv), env)
     })
   )
 })
@@ -394,20 +392,20 @@ describe("the scheduler alone", () => {
   it.live("is kept in the Kv that would be chosen, and shares its connection", () =>
     Effect.gen(function* () {
       const name = fresh()
-      const env = environment({ REDIS_URI: yield* redisAddress(name) })
+      const env = within({ REDIS_URI: yield* redisAddress(name) })
       const options = { namespace: name }
       const count = Effect.andThen(
         Cron.Scheduler.use((scheduler) => scheduler.list),
         redisConnections(name)
       )
-      const alone = yield* count.pipe(Effect.provide(Discovery.layerCronWith(options)), Effect.provide(env))
+      const alone = yield* count.pipe(Effect.provide(Discovery.layerCronWith(options)), env)
       yield* until(
         "all is closed",
         Effect.map(redisConnections(name), (n) => n === 0)
       )
       const beside = yield* count.pipe(
         Effect.provide(Layer.merge(Discovery.layerCronWith(options), Discovery.layerKvWith(options))),
-        Effect.provide(env)
+        env
       )
       assert.isAbove(alone, 0)
       assert.strictEqual(beside, alone)
@@ -418,7 +416,7 @@ describe("the scheduler alone", () => {
     Effect.gen(function* () {
       const context = yield* Layer.build(Layer.fresh(Discovery.layerCron))
       assert.strictEqual(Context.get(context, Cron.Scheduler).capabilities.shared, false)
-    }).pipe(Effect.provide(environment({ CRON_PROVIDER: "memory", REDIS_URI: "127.0.0.1:1" })))
+    }).pipe(within({ CRON_PROVIDER: "memory", REDIS_URI: "127.0.0.1:1" }))
   )
 
   it.live("by Deno.cron is refused elsewhere, by name", () =>
@@ -427,7 +425,7 @@ describe("the scheduler alone", () => {
       assert.strictEqual(error.reason._tag, "Unsupported")
       assert.include(error.message, "CRON_PROVIDER")
       assert.include(error.message, "Deno")
-    }).pipe(Effect.provide(environment({ CRON_PROVIDER: "deno" })))
+    }).pipe(within({ CRON_PROVIDER: "deno" }))
   )
 })
 

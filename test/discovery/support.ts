@@ -2,11 +2,17 @@
 import { ConfigProvider, Effect, Layer, Logger } from "effect"
 
 /** The environment that a program sees. What it logs is not printed. */
-export const environment = (
+const environment = (
   env: Readonly<Record<string, string>>,
-  ...loggers: ReadonlyArray<Logger.Logger<unknown, void>>
+  loggers: ReadonlyArray<Logger.Logger<unknown, void>>
 ): Layer.Layer<never> =>
   Layer.merge(ConfigProvider.layer(ConfigProvider.fromEnv({ env: { PATH: "/bin", ...env } })), Logger.layer(loggers))
+
+/** Runs a program in an environment, and beside it what it provides for itself. */
+export const within =
+  (env: Readonly<Record<string, string>>, ...loggers: ReadonlyArray<Logger.Logger<unknown, void>>) =>
+  <A, E, R>(program: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
+    Effect.provide(program, environment(env, loggers))
 
 /** What a program logs. */
 export const logged = Effect.sync(() => {

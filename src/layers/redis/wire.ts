@@ -66,9 +66,9 @@ export const makeWire = (target: Target): Effect.Effect<Wire, RedisError, Scope.
     )
     yield* Effect.tryPromise({
       try: () => client.connect(),
-      catch: (error) => lastError ?? error
+      catch: (error) => ({ cause: lastError ?? error })
     }).pipe(
-      Effect.catch((error) => Effect.flatMap(connectError(target, error), Effect.fail)),
+      Effect.catch(({ cause }) => Effect.flatMap(connectError(target, cause), Effect.fail)),
       Effect.timeoutOrElse({
         // The server may take its time to connect and again to answer the login.
         duration: target.connectTimeout + target.commandTimeout,
