@@ -2,6 +2,9 @@
  * The contract suites: what every backend of a seam promises, as vitest cases over a Layer. Backend authors call them in a test
  * file of their own; `@effect/vitest` and, for the model tests, `fast-check` must be installed.
  *
+ * `effect-seams/testing/kv-connect`, a KV Connect server over any Kv, has a door of its own: it runs in production too, without a test
+ * library.
+ *
  * @since 0.1.0
  */
 export { cronCrashSuite, cronKvSuite } from "./cronKvSuite.ts"
