@@ -203,6 +203,25 @@ export const choose = (
   seam: StoreSeam,
   environment: Environment,
   options: Options
+): Result.Result<Chosen, DiscoveryError> =>
+  Result.flatMap(chooseBackend(seam, environment, options), (chosen) => {
+    const { backend } = chosen.place
+    return seam === "queue" && options.deadLetterRetention !== undefined && !forgetting.has(backend)
+      ? refuse(
+          seam,
+          option("deadLetterRetention"),
+          `the chosen backend, ${backend}, keeps dead letters until they are purged; leave it out, or choose ${Array.from(forgetting).join(" or ")}`
+        )
+      : Result.succeed(chosen)
+  })
+
+/** Backends that keep so many dead letters, or for so long. */
+const forgetting: ReadonlySet<Backend> = new Set(["redis", "postgres"])
+
+const chooseBackend = (
+  seam: StoreSeam,
+  environment: Environment,
+  options: Options
 ): Result.Result<Chosen, DiscoveryError> => {
   const provider = providerOf(seam, environment, options)
   const known = Object.keys(providers[seam])

@@ -169,7 +169,10 @@ export interface Options {
   readonly limits?: "natural" | "portable" | undefined
   /** Replaces the dead letters of the chosen queue. */
   readonly deadLetters?: DeadLetterStore | undefined
-  /** How many dead letters a queue keeps and for how long, on Redis and PostgreSQL. Default: 100,000 letters, 90 days. */
+  /**
+   * How many dead letters a queue keeps and for how long, on Redis and PostgreSQL; with another queue it is `Unsupported`. Default:
+   * 100,000 letters, 90 days.
+   */
   readonly deadLetterRetention?:
     | { readonly count?: number | undefined; readonly age?: Duration.Input | undefined }
     | undefined

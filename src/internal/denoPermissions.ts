@@ -4,7 +4,9 @@ interface Permissions {
   readonly querySync: (descriptor: Descriptor) => { readonly state: string }
 }
 
-export type Descriptor = { readonly name: "env"; readonly variable?: string } | { readonly name: "sys"; readonly kind: "uid" | "statfs" }
+export type Descriptor =
+  | { readonly name: "env"; readonly variable?: string }
+  | { readonly name: "sys"; readonly kind: "uid" | "statfs" }
 
 /** Whether it was granted by a flag or by an answer of before. On Node and Bun everything is. */
 export const isGranted = (descriptor: Descriptor): boolean => {

@@ -333,4 +333,12 @@ describe("Deno KV and SQLite", () => {
       token: "other"
     })
   })
+  it("a limit for dead letters is refused where the chosen queue keeps them all", () => {
+    const options = { deadLetterRetention: { count: 10 } }
+    assert.strictEqual(chosen("queue", { REDIS_URI: "h" }, options).place.backend, "redis")
+    const error = refused("queue", {}, options)
+    assert.strictEqual(error.reason._tag, "Unsupported")
+    assert.match(error.message, /deadLetterRetention.*sqlite.*redis or postgres/)
+    assert.strictEqual(chosen("kv", {}, options).place.backend, "sqlite")
+  })
 })
