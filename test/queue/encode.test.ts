@@ -41,7 +41,7 @@ const reference = (schema: Schema.Top, validate: boolean) => {
   const options = { disableChecks: !validate }
   return {
     encode: (value: unknown) => Effect.mapError(Schema.encodeUnknownEffect(codec, options)(value), messageOf),
-    decode: (text: string) => Effect.mapError(Schema.decodeUnknownEffect(codec, options)(text), messageOf)
+    decode: (text: string) => Effect.mapError(Schema.decodeEffect(codec, options)(text), messageOf)
   }
 }
 const outcome = (effect: Effect.Effect<unknown, string>) =>
