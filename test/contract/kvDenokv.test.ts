@@ -55,7 +55,9 @@ const connect = Effect.gen(function* () {
 })
 
 const remote = (options: DenoKv.KvOptions = {}) =>
-  Layer.unwrap(Effect.map(connect, ({ url }) => DenoKv.layerKv({ ...options, path: url, accessToken })))
+  Layer.unwrap(
+    Effect.map(connect, ({ url }) => DenoKv.layerKv({ ...options, path: url, accessToken, timeout: "30 seconds" }))
+  )
 
 kvSuite("denokv at a KV Connect server", {
   layer: remote(),
@@ -66,8 +68,9 @@ kvSuite("denokv at a KV Connect server", {
   portable: remote(),
   shortLog: { layer: remote({ logLength: 100 }), lines: 300 },
   pair: Effect.flatMap(connect, ({ url }) => {
-    const service = Effect.map(Layer.build(Layer.fresh(DenoKv.layerKv({ path: url, accessToken }))), (context) =>
-      Context.get(context, Kv.Kv)
+    const service = Effect.map(
+      Layer.build(Layer.fresh(DenoKv.layerKv({ path: url, accessToken, timeout: "30 seconds" }))),
+      (context) => Context.get(context, Kv.Kv)
     )
     return Effect.all([service, service])
   })

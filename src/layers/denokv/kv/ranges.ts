@@ -7,6 +7,7 @@ import { firstBelow, firstOfProgram } from "./keys.ts"
 
 /** A key of a read may have one byte more than a key of a write, and the smallest key below another has two. */
 const longestParent = 2_047
+const longestRead = 2_049
 
 /** `undefined`: no key can lie in it. The selection may hold one key before the range: look at what comes. */
 export const selectorOf = (range: Range): NativeSelector | undefined => {
@@ -15,9 +16,19 @@ export const selectorOf = (range: Range): NativeSelector | undefined => {
   const start = startOf(from)
   const end = unpack(range.end)
   if (!isKeyProblem(end)) return { start, end }
+  if (range.end.endsWith("\x00")) return { start, end: behind(range.end.slice(0, -1)) }
   // Behind all keys below a prefix.
-  const prefix = tupleOf(range.end.slice(0, -1))
-  return from.length >= range.end.length && from.startsWith(range.end.slice(0, -1)) ? { prefix, start } : { prefix }
+  const packed = range.end.slice(0, -1)
+  const prefix = tupleOf(packed)
+  if (from.length > packed.length && from.startsWith(packed)) return { prefix, start }
+  // The range begins before the prefix: no key below it comes after the longest one with nothing but the greatest part.
+  return { start, end: [...prefix, ...Array.from({ length: longestRead - packed.length }, () => true)] }
+}
+
+/** Between a key and the smallest key below it lies nothing; below a key that is too long for that lies nothing at all. */
+const behind = (packed: string): NativeKey => {
+  const key = tupleOf(packed)
+  return packed.length <= longestParent ? firstBelow(key) : [...key, false]
 }
 
 const startOf = (from: Packed): NativeKey => {

@@ -21,6 +21,8 @@ import { cursorOf, positionOf } from "./stamps.ts"
 import type { BumpedSnapshot, Store } from "./store.ts"
 import { readable, readableBumped } from "./store.ts"
 
+/** From so many keys on a list is tried first. */
+const worthAList = 28
 /** How often several reads are repeated until they show one state. */
 const tries = 20
 
@@ -147,6 +149,39 @@ export const makeReads = (store: Store): Reads => {
   }
 
   const current: Reads["current"] = (keys) =>
+    keys.length < worthAList
+      ? looked(keys)
+      : Effect.flatMap(neighbours(keys), ({ entries, left }) =>
+          Effect.map(looked(left), (others) => new Map([...entries, ...others]))
+        )
+
+  /** Many keys are often neighbours: one list shows hundreds of them. `left`: those that it did not reach. */
+  const neighbours = (
+    keys: ReadonlyArray<Packed>
+  ): Effect.Effect<
+    { readonly entries: ReadonlyMap<Packed, Stored>; readonly left: ReadonlyArray<Packed> },
+    NativeFault | KvError
+  > =>
+    Effect.gen(function* () {
+      const sorted = keys.toSorted()
+      const end = successor(sorted.at(-1)!)
+      const limit = Math.min(nativeLimits.list - 1, keys.length * 2)
+      const nothing = { entries: new Map<Packed, Stored>(), left: keys }
+      const before = yield* seen
+      const { found, lists } = yield* listed({ start: sorted[0]!, end }, limit, false)
+      const { generation } = yield* store.read([])
+      const foreign = foreignIn(found)
+      if (lists > 1 || foreign !== undefined || generation.versionstamp !== before.checked) return nothing
+      const stored = yield* whole(found as ReadonlyArray<Found>)
+      if (stored === undefined) return nothing
+      const reached = found.length < limit ? end : found.at(-1)!.key
+      const wanted = new Set(keys)
+      const entries = new Map<Packed, Stored>()
+      for (const one of stored) if (one !== undefined && wanted.has(one.key)) entries.set(one.key, one)
+      return { entries, left: sorted.filter((key) => key > reached) }
+    })
+
+  const looked: Reads["current"] = (keys) =>
     Effect.map(
       Effect.forEach(chunksOf(keys, readable), (chunk) => oneSnapshot(chunk), { concurrency: parallelReads }),
       (chunks) => {
