@@ -66,7 +66,7 @@ const expected = [
 const absent = expected.filter((file) => !files.has(file))
 if (absent.length > 0) fail(`missing in the tarball: ${absent.join(", ")}`)
 const strangers = [...files].filter(
-  (file) => file !== "" && !/^(dist\/|docs\/[a-z-]+\.(md|png)$|src\/|[A-Z]+(\.md)?$|package\.json$)/.test(file)
+  (file) => file !== "" && !/^(dist\/|docs\/[a-z-]+\.(md|png|svg)$|src\/|[A-Z]+(\.md)?$|package\.json$)/.test(file)
 )
 if (strangers.length > 0) fail(`should not be in the tarball: ${strangers.join(", ")}`)
 const size = Math.round(Fs.statSync(tarballPath).size / 1024)
