@@ -3,7 +3,7 @@
  *
  * Changes of this connection wake their waiters at once. Another process is noticed by `PRAGMA data_version`, which a poller
  * reads when the operating system reports that the `-wal` file was touched, and every 50 to 250 ms besides, because such
- * reports may be late or missing. The poller runs only while somebody waits.
+ * reports may be late or missing. Under Deno there is only the poll (see `watcherEndsLocks`). The poller runs only while somebody waits.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -141,8 +141,15 @@ interface FileWatcher {
   readonly close: () => void
 }
 
+/**
+ * Deno's watcher opens and closes each file that an event names. A close ends every POSIX lock that the process has on that file, those of
+ * SQLite too: others may then write at the same time, or remove the log that is in use. So there the poll does all the work.
+ */
+const watcherEndsLocks = process.versions["deno"] !== undefined
+
 /** Watches the folder, since the `-wal` file comes and goes. Without support for it the poll stays quick. */
 const watchFile = (file: string, touched: () => void): FileWatcher => {
+  if (watcherEndsLocks) return { active: () => false, close: () => undefined }
   const wal = `${path.basename(file)}-wal`
   let watcher: fs.FSWatcher | undefined
   const close = () => {
