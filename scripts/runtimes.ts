@@ -36,12 +36,12 @@ const runOn = (name: RuntimeName, { args, file, runtime }: Binary, words: Readon
     child.stdout?.on("data", (data: Buffer) => printed.push(data))
     child.stderr?.on("data", (data: Buffer) => printed.push(data))
     child.on("error", (error) => resume(Effect.succeed({ runtime, line: error.message, ok: false })))
-    child.on("close", (status) => {
+    child.on("close", (status, signal) => {
       if (!shown) process.stdout.write(Buffer.concat(printed))
       const seconds = Math.round((performance.now() - started) / 1_000)
       const totals = Fs.existsSync(report)
         ? totalsOf([JSON.parse(Fs.readFileSync(report, "utf8")) as Report])
-        : { line: "no report: the tests did not run", ok: false }
+        : { line: `no report: vitest ended with ${signal ?? `status ${status}`}`, ok: false }
       resume(Effect.succeed({ runtime, line: `${totals.line} in ${seconds} s`, ok: totals.ok && status === 0 }))
     })
   })
