@@ -25,5 +25,6 @@ queueSuite("denokv in memory", {
     withDeadLetters: (deadLetters) => DenoKv.layerQueue({ ...inMemory, deadLetters })
   },
   advance: (millis) => Effect.sleep(millis),
-  clock: "live"
+  clock: "live",
+  pace: 3
 })
