@@ -189,15 +189,15 @@ export const counterCases = (test: Cases): void => {
     test("refuses the second of two commits that each read what the other writes", ({ key, kv, settle }) =>
       Effect.gen(function* () {
         yield* Kv.atomic([Kv.set(key("a"), "on call"), Kv.set(key("b"), "on call")])
-        const leave = (mine: string, other: string) =>
-          Effect.gen(function* () {
-            const [me, they] = yield* kv.getMany([key(mine), key(other)])
-            yield* Effect.yieldNow
-            yield* Kv.atomic([Kv.check(key(mine), me!), Kv.check(key(other), they!), Kv.set(key(mine), "away")])
-          })
-        const outcomes = yield* settle(
-          Effect.all([reasonOf(leave("a", "b")), reasonOf(leave("b", "a"))], { concurrency: "unbounded" })
+        const look = (mine: string, other: string) =>
+          Effect.map(kv.getMany([key(mine), key(other)]), ([me, they]) =>
+            Kv.atomic([Kv.check(key(mine), me!), Kv.check(key(other), they!), Kv.set(key(mine), "away")])
+          )
+        // Both have read before either commits, however long a read takes.
+        const [first, second] = yield* settle(
+          Effect.all([look("a", "b"), look("b", "a")], { concurrency: "unbounded" })
         )
+        const outcomes = yield* settle(Effect.all([reasonOf(first), reasonOf(second)], { concurrency: "unbounded" }))
         assert.deepStrictEqual(outcomes.toSorted(), ["Conflict", "success"])
       }))
 

@@ -17,7 +17,11 @@ const node = process.versions["deno"] === undefined && process.versions["bun"] =
 
 // The packages' own launchers would stay between us and the process: a SIGKILL must hit the runtime itself.
 const command: Readonly<Record<Runtime, readonly [string, ReadonlyArray<string>]>> = {
-  node: [node ? process.execPath : path.join(root, "node_modules/node/bin/node"), []],
+  // Node 22 says about its SQLite that it is an experiment.
+  node: [
+    node ? process.execPath : path.join(root, "node_modules/node/bin/node"),
+    ["--disable-warning=ExperimentalWarning"]
+  ],
   deno: [path.join(root, "node_modules/deno/deno"), ["run", "--quiet"]],
   bun: [path.join(root, "node_modules/bun/bin/bun.exe"), []]
 }
