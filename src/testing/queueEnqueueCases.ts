@@ -230,8 +230,9 @@ export const enqueueCases = <E>({ advance, can, counted, jobs, options, quiet, t
         const seen: Array<number> = []
         const now = yield* Queue.Queue.use((queue) => queue.now)
         yield* Jobs.enqueue({ n: 99 }, { delay: "36500 days" })
-        yield* Jobs.enqueue({ n: 3 }, { at: now + 3 * unit })
-        yield* Jobs.enqueue({ n: 2 }, { delay: 2 * unit })
+        // However long these calls take, 3 is due a unit after 2.
+        yield* Jobs.enqueue({ n: 3 }, { delay: 4 * unit })
+        yield* Jobs.enqueue({ n: 2 }, { at: now + 3 * unit })
         yield* Jobs.enqueue({ n: 0 })
         yield* Jobs.enqueue({ n: 1 }, { at: now - 60_000 })
         yield* start(Jobs.worker(({ n }) => Effect.sync(() => void seen.push(n))))
@@ -239,7 +240,7 @@ export const enqueueCases = <E>({ advance, can, counted, jobs, options, quiet, t
         assert.deepStrictEqual(seen, [0, 1])
         yield* advance(unit)
         assert.deepStrictEqual(seen, [0, 1], "nothing early")
-        yield* advance(3 * unit)
+        yield* advance(4 * unit)
         yield* until("the delayed ones", () => seen.length === 4)
         assert.deepStrictEqual(seen, [0, 1, 2, 3])
         yield* counted(Jobs, { delayed: 1 })

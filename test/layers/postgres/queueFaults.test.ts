@@ -287,7 +287,9 @@ describe("statements that the server undoes", () => {
               Layer.build(
                 Lines.worker(([line, i]) => Effect.sync(() => void seen[line]!.push(i)), {
                   concurrency: 4,
-                  prefetch: 4
+                  prefetch: 4,
+                  // A claim whose answer comes too late is nobody's until then; two of one line follow one another.
+                  lease: "5 seconds"
                 })
               ),
               room
