@@ -4,6 +4,7 @@
  */
 import * as Cause from "effect/Cause"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import * as Metric from "effect/Metric"
 import type * as Tracer from "effect/Tracer"
 
@@ -16,7 +17,7 @@ export interface SpanShape {
   readonly root?: boolean | undefined
 }
 
-/** Wraps an operation in a span, or leaves it alone when tracing is off. */
+/** Wraps an operation in a span. */
 export type Spanned = <A, E, R>(
   name: string,
   attributes: Record<string, unknown>,
@@ -48,24 +49,48 @@ export const messagingAttributes = (queue: string, operation: "publish" | "proce
   "messaging.destination.name": queue
 })
 
-export const spannedWhen = (tracing: boolean): Spanned =>
-  tracing
-    ? <A, E, R>(
-        name: string,
-        attributes: Record<string, unknown>,
-        effect: Effect.Effect<A, E, R>,
-        shape: SpanShape = {}
-      ) =>
-        // withSpan takes ParentSpan out of R; no effect given here asks for it.
-        Effect.withSpan(failing(effect), name, {
-          kind: shape.kind ?? "client",
-          attributes,
-          ...(shape.root === true ? { root: true } : undefined),
-          // It would show this file, and costs more than everything else a span does.
-          captureStackTrace: false,
-          ...(shape.links === undefined ? undefined : { links: shape.links.map((span) => ({ span, attributes: {} })) })
-        }) as Effect.Effect<A, E, R>
-    : (_name, _attributes, effect) => effect
+/** Of a span around one delivery. */
+export const processAttributes = ({ attempt, deliveryCount, message }: Delivered) => ({
+  ...messagingAttributes(message.queue, "process"),
+  "messaging.message.id": message.id,
+  "seams.attempt": attempt,
+  "seams.delivery_count": deliveryCount
+})
+
+interface Delivered {
+  readonly attempt: number
+  readonly deliveryCount: number
+  readonly message: { readonly id: string; readonly queue: string }
+}
+
+/** Of a span around several deliveries. */
+export const batchAttributes = (queue: string, operation: "process" | "settle", count: number) => ({
+  ...messagingAttributes(queue, operation),
+  "messaging.batch.message_count": count
+})
+
+const spanned: Spanned = <A, E, R>(
+  name: string,
+  attributes: Record<string, unknown>,
+  effect: Effect.Effect<A, E, R>,
+  shape: SpanShape = {}
+) =>
+  // withSpan takes ParentSpan out of R; no effect given here asks for it.
+  Effect.withSpan(failing(effect), name, {
+    kind: shape.kind ?? "client",
+    attributes,
+    ...(shape.root === true ? { root: true } : undefined),
+    // It would show this file, and costs more than everything else a span does.
+    captureStackTrace: false,
+    ...(shape.links === undefined ? undefined : { links: shape.links.map((span) => ({ span, attributes: {} })) })
+  }) as Effect.Effect<A, E, R>
+
+/** `undefined` when tracing is off: whoever makes a span asks first, and then prepares nothing for it. */
+export const spannedWhen = (tracing: boolean): Spanned | undefined => (tracing ? spanned : undefined)
+
+/** In a fiber: also `undefined` where the program has turned Effect's tracer off. */
+export const spannedIn = (own: Spanned | undefined, fiber: Fiber.Fiber<unknown, unknown>): Spanned | undefined =>
+  own !== undefined && fiber.cache.tracerEnabled ? own : undefined
 
 /** Milliseconds, as a histogram from 0.05 ms to 30 s. */
 export const durationBoundaries = [

@@ -1,3 +1,4 @@
+import * as Clock from "effect/Clock"
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
 import * as Metric from "effect/Metric"
@@ -8,7 +9,7 @@ import type { ClaimLost } from "../internal/claimLost.ts"
 import type { Health } from "../internal/health.ts"
 import { makeHealth } from "../internal/health.ts"
 import { makeCommitIds } from "../internal/ids.ts"
-import { kvOperationDuration, spannedWhen } from "../internal/telemetry.ts"
+import { kvOperationDuration, spannedIn, spannedWhen } from "../internal/telemetry.ts"
 import { type Bounded, boundedBy } from "../internal/unavailable.ts"
 import { makeCommit } from "./commit.ts"
 import type { Capabilities, Driver, Stored } from "./driver.ts"
@@ -110,16 +111,14 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
       const metric = kvOperationDuration(backend, operation)
       const attributes = { "db.system.name": backend, "db.operation.name": operation }
       return <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
-        spanned(
-          operation,
-          attributes,
-          Effect.clockWith((clock) => {
-            const start = clock.currentTimeNanosUnsafe()
-            return Effect.onExit(effect, () =>
-              Metric.update(metric, Number(clock.currentTimeNanosUnsafe() - start) / 1e6)
-            )
-          })
-        )
+        Effect.withFiber((fiber) => {
+          const clock = Context.get(fiber.context, Clock.Clock)
+          const start = clock.currentTimeNanosUnsafe()
+          const timed = Effect.onExit(effect, () =>
+            Metric.update(metric, Number(clock.currentTimeNanosUnsafe() - start) / 1e6)
+          )
+          return spannedIn(spanned, fiber)?.(operation, attributes, timed) ?? timed
+        })
     }
     const [getting, gettingMany, setting, deleting, paging, committing] = (
       ["get", "getMany", "set", "delete", "list", "commit"] as const

@@ -8,7 +8,7 @@ import * as Semaphore from "effect/Semaphore"
 import type * as Scope from "effect/Scope"
 import { type AnySpan, ParentSpan } from "effect/Tracer"
 import { describeInput, durationMillis } from "../internal/durationMillis.ts"
-import { messagingAttributes } from "../internal/telemetry.ts"
+import { batchAttributes, spannedIn } from "../internal/telemetry.ts"
 import type { MessageCodec } from "./encode.ts"
 import type { Delivery, RetryOptions } from "./model.ts"
 import type { QueueError } from "./QueueError.ts"
@@ -41,8 +41,8 @@ export interface BatchSpec {
 
 interface Batch {
   readonly deliveries: Array<Delivery<any>>
-  /** Of its members. */
-  readonly spans: Map<Delivery<any>, AnySpan>
+  /** Of its members, as far as they have some. */
+  spans: Map<Delivery<any>, AnySpan> | undefined
   readonly full: Deferred.Deferred<void>
   /** Resolved with the run of the handler, which every member waits for. */
   readonly run: Deferred.Deferred<Fiber.Fiber<unknown, unknown>>
@@ -68,6 +68,8 @@ export const startBatchWorker = (spec: BatchSpec, service: Service): Effect.Effe
     let open: Batch | undefined
     const turns = Semaphore.makeUnsafe(concurrency)
 
+    const spans = Effect.withFiber((fiber) => Effect.succeed(spannedIn(service.spanned, fiber)))
+
     const lead = (batch: Batch): Effect.Effect<void, never, any> =>
       Effect.andThen(
         Effect.timeoutOption(Deferred.await(batch.full), within),
@@ -77,15 +79,17 @@ export const startBatchWorker = (spec: BatchSpec, service: Service): Effect.Effe
             if (open === batch) open = undefined
             batch.started = true
             // A trace of its own: a run belongs to no single message.
-            const run = service.spanned(
-              `process ${spec.queue}`,
-              {
-                ...messagingAttributes(spec.queue, "process"),
-                "messaging.batch.message_count": batch.deliveries.length
-              },
-              Effect.suspend(() => spec.handler(batch.deliveries)),
-              { kind: "consumer", root: true, links: Array.from(batch.spans.values()) }
-            )
+            const handled = Effect.suspend(() => spec.handler(batch.deliveries))
+            const spanned = yield* spans
+            const run =
+              spanned === undefined
+                ? handled
+                : spanned(
+                    `process ${spec.queue}`,
+                    batchAttributes(spec.queue, "process", batch.deliveries.length),
+                    handled,
+                    { kind: "consumer", root: true, links: Array.from(batch.spans?.values() ?? []) }
+                  )
             const fiber = yield* Effect.forkDetach(endWithin(Effect.scoped(run), options.timeout))
             Deferred.doneUnsafe(batch.run, Exit.succeed(fiber))
             yield* Fiber.await(fiber)
@@ -98,7 +102,7 @@ export const startBatchWorker = (spec: BatchSpec, service: Service): Effect.Effe
         Effect.gen(function* () {
           const batch = (open ??= {
             deliveries: [],
-            spans: new Map<Delivery<any>, AnySpan>(),
+            spans: undefined,
             full: Deferred.makeUnsafe<void>(),
             run: Deferred.makeUnsafe<Fiber.Fiber<unknown, unknown>>(),
             members: 0,
@@ -107,8 +111,10 @@ export const startBatchWorker = (spec: BatchSpec, service: Service): Effect.Effe
           })
           const first = batch.leader === undefined
           batch.deliveries.push(delivery)
-          const span = yield* Effect.serviceOption(ParentSpan)
-          if (Option.isSome(span)) batch.spans.set(delivery, span.value)
+          if ((yield* spans) !== undefined) {
+            const span = yield* Effect.serviceOption(ParentSpan)
+            if (Option.isSome(span)) (batch.spans ??= new Map<Delivery<any>, AnySpan>()).set(delivery, span.value)
+          }
           batch.members++
           if (batch.deliveries.length >= size) {
             open = undefined
@@ -124,7 +130,7 @@ export const startBatchWorker = (spec: BatchSpec, service: Service): Effect.Effe
                 ? Effect.flatMap(Deferred.await(batch.run), Fiber.await)
                 : Effect.flatMap(Deferred.await(batch.run), Fiber.interrupt)
             batch.deliveries.splice(batch.deliveries.indexOf(delivery), 1)
-            batch.spans.delete(delivery)
+            batch.spans?.delete(delivery)
             if (batch.members > 0) return Effect.void
             if (open === batch) open = undefined
             return Fiber.interrupt(batch.leader!)

@@ -1,15 +1,15 @@
 import * as Context from "effect/Context"
 import * as Effect from "effect/Effect"
+import type * as Fiber from "effect/Fiber"
 import { identity } from "effect/Function"
 import * as Layer from "effect/Layer"
-import * as Option from "effect/Option"
 import type * as Schema from "effect/Schema"
 import * as SchemaModule from "effect/Schema"
 import type * as Scope from "effect/Scope"
 import type * as Stream from "effect/Stream"
 import type { Publication } from "../internal/envelope.ts"
 import { messageIdsWith, fillFromPlatform } from "../internal/ids.ts"
-import { messagingAttributes } from "../internal/telemetry.ts"
+import { messagingAttributes, spannedIn } from "../internal/telemetry.ts"
 import { Op, type Step } from "../kv/op.ts"
 import type { SharedQueue } from "../kv/ops.ts"
 import { Kv } from "../kv/service.ts"
@@ -243,8 +243,12 @@ export const define: {
   }
 
   const attributes = messagingAttributes(name, "publish")
-  const spannedPublish = <B>(queue: Service, effect: Effect.Effect<B, QueueError>) =>
-    queue.spanned(`publish ${name}`, attributes, effect, { kind: "producer" })
+  const spannedPublish = <B>(
+    queue: Service,
+    fiber: Fiber.Fiber<unknown, unknown>,
+    effect: Effect.Effect<B, QueueError>
+  ): Effect.Effect<B, QueueError> =>
+    spannedIn(queue.spanned, fiber)?.(`publish ${name}`, attributes, effect, { kind: "producer" }) ?? effect
   const ownStore = options.store !== undefined
 
   type Encoding = (context: Context.Context<never>) => Effect.Effect<ReadonlyArray<Publication>, QueueError>
@@ -262,17 +266,16 @@ export const define: {
     return new Op<A, QueueError, never, any, any>(
       Kv,
       // A commit needs no queue service; where there is one, its choice about tracing counts.
-      Effect.suspend(() =>
-        Effect.flatMap(Effect.serviceOption(store), (queue) =>
-          Option.isSome(queue) ? spannedPublish(queue.value, steps(queue.value.store)) : steps(undefined)
-        )
-      ),
+      Effect.withFiber((fiber) => {
+        const queue = Context.getOrUndefined(fiber.context, store)
+        return queue === undefined ? steps(undefined) : spannedPublish(queue, fiber, steps(queue.store))
+      }),
       Effect.withFiber((fiber) => {
         const queue = Context.getUnsafe(fiber.context, store)
         const published = Effect.withFiber((within) =>
           mapNow(encoded(within.context), (batch) => Effect.map(queue.publish(batch), pick), identity)
         )
-        return spannedPublish(queue, published)
+        return spannedPublish(queue, fiber, published)
       })
     )
   }

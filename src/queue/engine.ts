@@ -18,7 +18,7 @@ import * as Scope from "effect/Scope"
 import { background } from "../internal/background.ts"
 import type { HealthRegistry, PartHandle } from "../internal/health.ts"
 import type { QueueMetrics } from "../internal/queueMetrics.ts"
-import { messagingAttributes, type Spanned } from "../internal/telemetry.ts"
+import { batchAttributes, type Spanned, spannedIn } from "../internal/telemetry.ts"
 import type { Capabilities, Claimed, ClaimRequest, Consumer, Outcome } from "./driver.ts"
 import { soloAfter } from "./driver.ts"
 import type { StartGate, WorkerLimits } from "./limits.ts"
@@ -55,7 +55,7 @@ export interface EngineEnvironment {
   readonly gate: SoloGate
   readonly health: HealthRegistry
   readonly metrics: QueueMetrics
-  readonly spanned: Spanned
+  readonly spanned: Spanned | undefined
 }
 
 /** Runs until the scope closes. */
@@ -298,15 +298,13 @@ export const runEngine = (
       return { max: start + spare, start: limits === undefined ? start : 0 }
     }
 
-    const settleSpan = messagingAttributes(queue, "settle")
+    const spanned = yield* Effect.withFiber((fiber) => Effect.succeed(spannedIn(env.spanned, fiber)))
     /** Settles what has ended and claims for the free slots, in one round trip. */
     const settle = (batch: ReadonlyArray<Pending>, next: ClaimRequest): Effect.Effect<boolean, QueueError> => {
       const settlements = batch.map((one) => one.settlement)
-      const answer = env.spanned(
-        `settle ${queue}`,
-        { ...settleSpan, "messaging.batch.message_count": batch.length },
-        consumer.settle(settlements, next)
-      )
+      const sent = consumer.settle(settlements, next)
+      const answer =
+        spanned === undefined ? sent : spanned(`settle ${queue}`, batchAttributes(queue, "settle", batch.length), sent)
       return Effect.flatMap(
         Effect.tapCause(answer, () => Effect.sync(() => pending.unshift(...batch))),
         ({ claimed, results }) => {

@@ -49,8 +49,8 @@ export interface Service {
    */
   readonly awaitIdle: (queue: string) => Effect.Effect<void, QueueError>
   readonly deadLetters: DeadLetters
-  /** Wraps an effect in a span, unless the layer was made with `tracing: false`. */
-  readonly spanned: Spanned
+  /** Wraps an effect in a span; `undefined` when the layer was made with `tracing: false`. */
+  readonly spanned: Spanned | undefined
 }
 
 /**
@@ -68,7 +68,10 @@ export class Queue extends Context.Service<Queue, Service>()("effect-seams/Queue
  * @category options
  */
 export interface MakeOptions {
-  /** Spans around publishing, processing and settling. Default: true. */
+  /**
+   * Spans around publishing, processing and settling. Default: true. Without them nothing is prepared for a span, and a handler
+   * does not continue the trace and baggage that a message brings.
+   */
   readonly tracing?: boolean | undefined
   /** Replaces the backend's own dead letters. */
   readonly deadLetters?: DeadLetterStore | undefined

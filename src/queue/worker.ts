@@ -11,7 +11,7 @@ import * as Option from "effect/Option"
 import type * as Scope from "effect/Scope"
 import { describeFailure } from "../internal/describeFailure.ts"
 import { durationMillis } from "../internal/durationMillis.ts"
-import { messagingAttributes } from "../internal/telemetry.ts"
+import { processAttributes, type Spanned, spannedIn } from "../internal/telemetry.ts"
 import { extract, withExtracted } from "../internal/traceContext.ts"
 import { Op } from "../kv/op.ts"
 import { Kv } from "../kv/service.ts"
@@ -149,7 +149,7 @@ export const engineHandler = (spec: WorkerSpec, service: Service): EngineHandler
     new Undeliverable(options.onInvalid ?? "deadLetter", `the payload does not decode: ${detail}`)
   return {
     run: (claimed, control) =>
-      Effect.suspend(() => {
+      Effect.withFiber((fiber) => {
         const early = undeliverable(spec, policy, claimed)
         if (early !== undefined) return Effect.fail(early)
         const { message } = claimed
@@ -173,7 +173,8 @@ export const engineHandler = (spec: WorkerSpec, service: Service): EngineHandler
               )
         }
         const program = Effect.suspend(() => mapNow(decode(message.payload), handed, undecodable))
-        return processSpan(service, claimed, program)
+        const spanned = spannedIn(service.spanned, fiber)
+        return spanned === undefined ? program : processSpan(spanned, claimed, program)
       }),
     decide: (claimed, exit) => {
       if (Exit.isSuccess(exit)) {
@@ -359,25 +360,20 @@ const consumerKind = { kind: "consumer" } as const
 
 /** Continues the producer's trace, or links to it when the message waited long. */
 const processSpan = <A, E, R>(
-  service: Service,
+  spanned: Spanned,
   claimed: Claimed,
   effect: Effect.Effect<A, E, R>
 ): Effect.Effect<A, E, R> => {
   const { message } = claimed
-  const attributes = {
-    ...messagingAttributes(message.queue, "process"),
-    "messaging.message.id": message.id,
-    "seams.attempt": claimed.attempt,
-    "seams.delivery_count": claimed.deliveryCount
-  }
+  const attributes = processAttributes(claimed)
   const name = `process ${message.queue}`
   const producer = extract(message.headers)
   const waited = (message.notBefore ?? message.enqueuedAt) - message.enqueuedAt
   if (Option.isNone(producer) || waited > linkAfter) {
     const links = Option.toArray(producer)
-    return service.spanned(name, attributes, effect, { kind: "consumer", root: true, links })
+    return spanned(name, attributes, effect, { kind: "consumer", root: true, links })
   }
-  return withExtracted(message.headers, producer)(service.spanned(name, attributes, effect, consumerKind))
+  return withExtracted(message.headers, producer)(spanned(name, attributes, effect, consumerKind))
 }
 
 /** Starts a worker in the scope. */

@@ -80,7 +80,6 @@ export const make = (options: Options): Effect.Effect<Service, KvConnectError | 
       faults: plan,
       scheme: settings.tls === undefined ? "http" : "https",
       pingInterval: settings.pingInterval,
-      tracing: settings.tracing,
       spanned: spannedWhen(settings.tracing),
       watches,
       isClosing: () => isClosing

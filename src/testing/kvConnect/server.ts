@@ -37,8 +37,8 @@ export interface Serving extends Reading {
   readonly scheme: "http" | "https"
   /** Milliseconds. */
   readonly pingInterval: number
-  readonly tracing: boolean
-  readonly spanned: Spanned
+  /** `undefined`: without spans. */
+  readonly spanned: Spanned | undefined
   readonly watches: OpenWatches
   /** Nothing new is begun. */
   readonly isClosing: () => boolean
@@ -111,6 +111,7 @@ export const makeHandler = (serving: Serving): Handler => {
         return Effect.catchCause(steps, (cause) => failed(request, response, cause))
       })
       const path = pathOf(request)
+      if (serving.spanned === undefined) return handled
       return serving.spanned(
         `POST ${path}`,
         {
@@ -120,7 +121,7 @@ export const makeHandler = (serving: Serving): Handler => {
           "url.path": path,
           "url.scheme": serving.scheme
         },
-        serving.tracing ? Effect.andThen(handled, annotate(response)) : handled,
+        Effect.andThen(handled, annotate(response)),
         { kind: "server", root: true }
       )
     })
