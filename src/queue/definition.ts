@@ -29,11 +29,21 @@ import type {
   RetryOptions
 } from "./model.ts"
 import { QueueError, Unencodable } from "./QueueError.ts"
+import { refusedPublication } from "./refusals.ts"
 import type { Service } from "./service.ts"
 import { Queue } from "./service.ts"
 import { deliveryStream, type StreamOptions } from "./stream.ts"
 import type { AnyHandler, WorkerOptions } from "./worker.ts"
 import { startWorker } from "./worker.ts"
+
+/** A commit asks the Kv, which knows nothing of what the queue lacks, nor how large a message may be. */
+const refusedIn = (queue: Service, batch: ReadonlyArray<Publication>): QueueError | undefined => {
+  for (const publication of batch) {
+    const problem = refusedPublication(queue.capabilities, publication)
+    if (problem !== undefined) return problem
+  }
+  return undefined
+}
 
 /**
  * One kind of message: its payload's schema, or that with the schemas of its handler's result.
@@ -257,18 +267,23 @@ export const define: {
     encoded: Encoding,
     pick: (published: ReadonlyArray<Enqueued>) => A
   ): Op<A, QueueError, never, any, any> => {
-    const steps = (of: symbol | undefined) =>
+    const steps = (queue: Service | undefined) =>
       Effect.withFiber((fiber) =>
-        Effect.map(encoded(fiber.context), (all) =>
-          all.map((publication): Step => ({ _tag: "Enqueue", publication, named: ownStore, store: of }))
-        )
+        Effect.flatMap(encoded(fiber.context), (all): Effect.Effect<ReadonlyArray<Step>, QueueError> => {
+          const refused = queue === undefined ? undefined : refusedIn(queue, all)
+          if (refused !== undefined) return Effect.fail(refused)
+          const of = queue?.store
+          return Effect.succeed(
+            all.map((publication) => ({ _tag: "Enqueue", publication, named: ownStore, store: of }))
+          )
+        })
       )
     return new Op<A, QueueError, never, any, any>(
       Kv,
       // A commit needs no queue service; where there is one, its choice about tracing counts.
       Effect.withFiber((fiber) => {
         const queue = Context.getOrUndefined(fiber.context, store)
-        return queue === undefined ? steps(undefined) : spannedPublish(queue, fiber, steps(queue.store))
+        return queue === undefined ? steps(undefined) : spannedPublish(queue, fiber, steps(queue))
       }),
       Effect.withFiber((fiber) => {
         const queue = Context.getUnsafe(fiber.context, store)

@@ -11,13 +11,18 @@ import * as Kv from "../../Kv.ts"
 import * as Queue from "../../Queue.ts"
 import type { MemoryKvOptions } from "./kv.ts"
 import { makeKvDriver } from "./kv.ts"
-import type { MemoryQueueOptions } from "./queue.ts"
+import type { MemoryQueueLayerOptions } from "./queue.ts"
 import { makeQueueDriver } from "./queue.ts"
 
 export { layerKv, layerKvWith, makeKvDriver } from "./kv.ts"
 export type { JoinedQueue, MemoryKvDriverOptions, MemoryKvOptions } from "./kv.ts"
 export { layerQueue, layerQueueWith, makeQueueDriver } from "./queue.ts"
-export type { MemoryQueueDriver, MemoryQueueDriverOptions, MemoryQueueOptions } from "./queue.ts"
+export type {
+  MemoryQueueDriver,
+  MemoryQueueDriverOptions,
+  MemoryQueueLayerOptions,
+  MemoryQueueOptions
+} from "./queue.ts"
 
 /**
  * The scheduler of this process: `Cron.layerProcess` under the room's name for it. Its jobs and history live as long as the layer.
@@ -33,7 +38,7 @@ export const layerCron: Layer.Layer<Cron.Scheduler> = Cron.layerProcess
  * @since 0.1.0
  * @category options
  */
-export interface MemoryOptions extends MemoryKvOptions, MemoryQueueOptions {}
+export interface MemoryOptions extends MemoryKvOptions, MemoryQueueLayerOptions {}
 
 /**
  * {@link layer} with options.
@@ -46,11 +51,10 @@ export const layerWith = (options: MemoryOptions): Layer.Layer<Kv.Kv | Queue.Que
     Layer.effectContext(
       Effect.gen(function* () {
         const store = Symbol("effect-seams/memory")
-        const { tracing } = options
         const queue = yield* makeQueueDriver({ ...options, store })
         const kv = yield* makeKvDriver({ ...options, store, joined: queue.joined })
-        return Context.make(Kv.Kv, yield* Kv.make(kv, { tracing })).pipe(
-          Context.add(Queue.Queue, yield* Queue.make(queue, { tracing })),
+        return Context.make(Kv.Kv, yield* Kv.make(kv, { tracing: options.tracing })).pipe(
+          Context.add(Queue.Queue, yield* Queue.make(queue, options)),
           Context.add(Kv.SharedQueue, { store })
         )
       })
