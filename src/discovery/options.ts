@@ -161,7 +161,10 @@ export interface Options {
    * `postgres.schema`. Default: that of the room, `seams`.
    */
   readonly namespace?: string | undefined
-  /** How long a server may take until it is connected and has answered. Default: 5 seconds. */
+  /**
+   * How long a server may take until it is connected and has answered. Default: 5 seconds. Where a PostgreSQL schema has to be made, or
+   * brought up to its version, that begins after the answer and may take up to a minute more.
+   */
   readonly probeTimeout?: Duration.Input | undefined
   /** Spans around the operations of all seams. Default: true. */
   readonly tracing?: boolean | undefined

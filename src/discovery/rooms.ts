@@ -11,6 +11,7 @@ import * as Kv from "../Kv.ts"
 import * as Queue from "../Queue.ts"
 import type { Address } from "./address/model.ts"
 import { isRemote, type Place } from "./choose.ts"
+import { withDeadline } from "./deadline.ts"
 import {
   AuthRefused,
   DiscoveryError,
@@ -120,14 +121,11 @@ const redacted = (text: string | undefined) => (text === undefined ? undefined :
 /** Within it the room itself gives up and says why; discovery waits a little longer, for whatever a room does not bound. */
 const shareOfRoom = 0.8
 
-const bounded = <A, R>(millis: number, connecting: Effect.Effect<A, Fault, R>): Effect.Effect<A, Fault, R> =>
-  Effect.timeoutOrElse(connecting, {
-    duration: millis,
-    orElse: () => {
-      const limit = Duration.format(Duration.millis(millis))
-      const detail = `it was not connected within ${limit} (probeTimeout); start the server, or correct the address`
-      return Effect.fail(new Fault("Unreachable", detail, undefined))
-    }
+const bounded = <A, E>(millis: number, connecting: Effect.Effect<A, E, Scope.Scope>) =>
+  withDeadline(connecting, millis, () => {
+    const limit = Duration.format(Duration.millis(millis))
+    const detail = `it was not connected within ${limit} (probeTimeout); start the server, or correct the address`
+    return new Fault("Unreachable", detail, undefined)
   })
 
 /** Builds a layer in the scope of whoever asks, over services that are there. */
@@ -216,9 +214,19 @@ const postgres = Effect.fnUntraced(function* (
           applicationName: address.applicationName,
           connectTimeout: address.connectTimeout === undefined ? undefined : address.connectTimeout * 1_000
         }
-  // Not bounded as a whole: the first process may have a schema to make, and others wait for it.
   const connection = { connectTimeout: probeTimeout * shareOfRoom, ...given(where), ...given(more) }
-  const context = yield* connected(room.layerConnection(connection))
+  const open = (migrate: typeof more.migrate) =>
+    Layer.build(Layer.fresh(room.layerConnection({ ...connection, ...given({ migrate }) })))
+  const making = connection.migrate === undefined || connection.migrate === "auto"
+  // The first process has a schema to make, or to bring up to its version, and others wait for it: that begins when the server has
+  // answered, and is not cut short. The room has a limit for it.
+  const context = yield* bounded(probeTimeout, open(making ? "check" : connection.migrate)).pipe(
+    Effect.catchIf(
+      (error) => making && !(error instanceof Fault) && error.reason._tag === "SchemaMissing",
+      () => open("auto")
+    ),
+    Effect.mapError((error) => (error instanceof Fault ? error : translate(error)))
+  )
   const seams = (asked: Options) => seamOptions(asked, logLength)
   return {
     kv: (asked) => Effect.map(build(room.layerKvConnected(seams(asked)), context), Context.get(Kv.Kv)),
