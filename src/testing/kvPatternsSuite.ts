@@ -30,7 +30,7 @@ export type { KvPatternsSuiteOptions } from "./kvPatternsSupport.ts"
  */
 export const kvPatternsSuite = <E = never>(name: string, options: KvPatternsSuiteOptions<E>): void => {
   const test = patternCases(casesOver(options.layer, options), options)
-  describe(`Kv patterns: ${name}`, () => {
+  describe(`Kv patterns: ${name}`, { concurrent: options.clock === "live" }, () => {
     onceCases(test)
     lockCases(test)
     cachedCases(test)

@@ -14,7 +14,7 @@ import * as Scope from "effect/Scope"
 import type { Driver } from "../queue/driver.ts"
 import * as Queue from "../Queue.ts"
 import { start } from "./queueServiceKit.ts"
-import { can, losing, queueName, type QueueDriverSuiteOptions, tester } from "./queueKit.ts"
+import { can, lapse, losing, queueName, type QueueDriverSuiteOptions, tester } from "./queueKit.ts"
 
 /**
  * A driver as one process sees it.
@@ -150,7 +150,7 @@ export const queueAttemptsSuite = <E>(name: string, options: QueueAttemptsSuiteO
         const letters = yield* outside.deadLetters.list(Jobs.name, { cursor: undefined, limit: 100 })
         return { runs, kills, poison, letters: letters.letters, left: yield* leftOf }
       }
-      yield* options.advance(lease)
+      yield* lapse(options, driver.stats(Jobs.name), lease)
     }
     return assert.fail("the poison message was never buried")
   })
@@ -218,9 +218,12 @@ export const queueAttemptsSuite = <E>(name: string, options: QueueAttemptsSuiteO
           const Jobs = Queue.define(yield* queueName, { payload: Schema.Finite, retry: { times: 0 } })
           const seen: Array<readonly [number, number, number]> = []
           yield* Effect.gen(function* () {
-            const another = (millis: number) => driver.consumer(Jobs.name, { lease: millis, prefetch: 8 })
+            const line = {
+              another: (millis = lease) => driver.consumer(Jobs.name, { lease: millis, prefetch: 8 }),
+              stats: driver.stats(Jobs.name)
+            }
             const lose = Effect.fnUntraced(function* (n: number) {
-              const holder = yield* losing(options, another, lease)
+              const holder = yield* losing(options, line, lease)
               yield* holder.consumer.ready
               assert.lengthOf(yield* holder.consumer.claim({ max: n, start: 0 }), n)
               yield* holder.lose
@@ -243,7 +246,7 @@ export const queueAttemptsSuite = <E>(name: string, options: QueueAttemptsSuiteO
             assert.include(letter.reason, "20 times before the handler started")
           }).pipe(Effect.scoped, Effect.provideService(Queue.Queue, service))
         }),
-      60_000
+      options.takeover === "observed" ? 180_000 : 60_000
     )
   })
 }

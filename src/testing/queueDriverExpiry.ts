@@ -54,7 +54,7 @@ export const expiryCases = <E>(options: QueueDriverSuiteOptions<E>) => {
     test("when it comes back by retry, release or a lost claim", () =>
       Effect.gen(function* () {
         const bench = yield* openBench(options)
-        const holder = yield* losing(options, bench.another, 4 * unit)
+        const holder = yield* losing(options, bench, 4 * unit)
         yield* bench.put(["lost", { ttl: unit }])
         yield* bench.one({ consumer: holder.consumer })
         yield* bench.put(["retry", { ttl: unit }], ["release", { ttl: unit }], ["waits", { ttl: 3 * unit }])
@@ -66,6 +66,7 @@ export const expiryCases = <E>(options: QueueDriverSuiteOptions<E>) => {
         yield* bench.settle(waits!, { _tag: "retry", delay: 2 * unit, error: "x" })
         if (exact) yield* bench.counted({ ready: 0, delayed: 1 })
         yield* options.advance(3 * unit)
+        if (options.takeover === "observed") yield* Effect.andThen(bench.stats, options.advance(4 * unit))
         yield* bench.none()
         yield* bench.counted({ ready: 0, delayed: 0, claimed: 0, dead: 0 })
       }))

@@ -2,7 +2,17 @@
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
-import { can, ids, losing, lossesOf, openBench, type QueueDriverSuiteOptions, tester, unitOf } from "./queueKit.ts"
+import {
+  can,
+  ids,
+  lapse,
+  losing,
+  lossesOf,
+  openBench,
+  type QueueDriverSuiteOptions,
+  tester,
+  unitOf
+} from "./queueKit.ts"
 
 const noNext = { max: 0, start: 0 } as const
 
@@ -20,7 +30,7 @@ export const leaseCases = <E>(options: QueueDriverSuiteOptions<E>) => {
       () =>
         Effect.gen(function* () {
           const bench = yield* openBench(options)
-          const holder = yield* losing(options, bench.another, lease)
+          const holder = yield* losing(options, bench, lease)
           yield* bench.put(["started"], ["told"], ["prefetched"])
           const claimed = yield* bench.take(3, { consumer: holder.consumer, start: 1 })
           assert.deepStrictEqual(yield* holder.consumer.start([claimed[1]!.token, "ghost"]), ["held", "lost"])
@@ -37,7 +47,7 @@ export const leaseCases = <E>(options: QueueDriverSuiteOptions<E>) => {
     test("a lost token is fenced: settle, extend and start say so and change nothing", () =>
       Effect.gen(function* () {
         const bench = yield* openBench(options)
-        const holder = yield* losing(options, bench.another, lease)
+        const holder = yield* losing(options, bench, lease)
         yield* bench.put(["a"])
         const stale = yield* bench.one({ consumer: holder.consumer })
         yield* holder.lose
@@ -94,7 +104,7 @@ export const leaseCases = <E>(options: QueueDriverSuiteOptions<E>) => {
       test("a message that lost two started claims is not started by a claim, and takes nobody's place among the started", () =>
         Effect.gen(function* () {
           const bench = yield* openBench(options)
-          const hold = losing(options, bench.another, lease)
+          const hold = losing(options, bench, lease)
           yield* bench.put(["poison"])
           for (let lost = 1; lost <= 2; lost++) {
             const { consumer, lose } = yield* hold
@@ -123,7 +133,7 @@ export const leaseCases = <E>(options: QueueDriverSuiteOptions<E>) => {
           const bench = yield* openBench(options)
           yield* bench.put(["poison"])
           for (let lost = 0; lost < 3; lost++) {
-            const { consumer, lose } = yield* losing(options, bench.another, lease)
+            const { consumer, lose } = yield* losing(options, bench, lease)
             assert.deepStrictEqual(lossesOf(yield* bench.take(1, { consumer, start: lost % 2 })), {
               poison: [1 + lost, 1 + lost, lost, 0]
             })
@@ -143,7 +153,7 @@ export const leaseCases = <E>(options: QueueDriverSuiteOptions<E>) => {
           yield* bench.one()
           yield* options.advance(10)
           yield* bench.put(["b"])
-          yield* options.advance(lease)
+          yield* lapse(options, bench.stats, lease)
           assert.deepStrictEqual(ids(yield* bench.take(2)), ["a", "b"])
         }))
     }
@@ -152,7 +162,7 @@ export const leaseCases = <E>(options: QueueDriverSuiteOptions<E>) => {
       test("to the millisecond", () =>
         Effect.gen(function* () {
           const bench = yield* openBench(options)
-          const holder = yield* losing(options, bench.another, lease)
+          const holder = yield* losing(options, bench, lease)
           yield* bench.put(["a"])
           yield* bench.one({ consumer: holder.consumer })
           yield* holder.leave
@@ -204,7 +214,7 @@ export const waitCases = <E>(options: QueueDriverSuiteOptions<E>) => {
     test("the lost claim of another ends the wait", () =>
       Effect.gen(function* () {
         const bench = yield* openBench(options)
-        const holder = yield* losing(options, bench.another, 2 * unit)
+        const holder = yield* losing(options, bench, 2 * unit)
         yield* bench.put(["a"])
         yield* bench.one({ consumer: holder.consumer })
         const fiber = yield* waiting(bench)

@@ -67,6 +67,11 @@ export interface QueueDriverSuiteOptions<E> {
   readonly pace?: number | undefined
   readonly capabilities?: SuiteCapabilities | undefined
   /**
+   * When a claim whose lease has ended counts as lost. `"observed"`: once it has also stood still for a whole lease before the eyes of who
+   * takes it over, where each process has a clock of its own. Default: `"deadline"`.
+   */
+  readonly takeover?: "deadline" | "observed" | undefined
+  /**
    * Messages come from the server by themselves, a moment after a claim or a settle has made room for them. Otherwise they are in the answer
    * of the very call that asks for them.
    */
@@ -218,20 +223,28 @@ export const openBench = <E>(
     }
   })
 
+/** Lets a lease end, and what it protected be taken over. `stats` is a look at the queue by who may take it. */
+export const lapse = <E>(
+  { advance, takeover }: Pick<QueueDriverSuiteOptions<E>, "advance" | "takeover">,
+  stats: Bench["stats"],
+  lease: number
+): Effect.Effect<void, QueueError> =>
+  takeover === "observed" ? advance(lease).pipe(Effect.andThen(stats), Effect.andThen(advance(lease))) : advance(lease)
+
 /**
  * A consumer that is to lose its claims: by their leases, or by being closed where claims have none. `leave` is what begins it,
  * `lose` waits for it too.
  */
 export const losing = <E>(
   options: QueueDriverSuiteOptions<E>,
-  another: (lease: number) => ReturnType<Bench["another"]>,
+  { another, stats }: Pick<Bench, "another" | "stats">,
   lease: number
 ) =>
   Effect.gen(function* () {
     const scope = yield* Effect.flatMap(Effect.scope, Scope.fork)
     const consumer = yield* Scope.provide(another(lease), scope)
     const leave = can(options, "leases") ? Effect.void : Scope.close(scope, Exit.void)
-    return { consumer, leave, lose: Effect.andThen(leave, options.advance(lease)) }
+    return { consumer, leave, lose: Effect.andThen(leave, lapse(options, stats, lease)) }
   })
 
 export const ids = (claimed: ReadonlyArray<Claimed>): ReadonlyArray<string> => claimed.map(({ message }) => message.id)

@@ -8,8 +8,9 @@ const processes = (count: number) =>
 
 const seed = Number(process.env["SEAMS_CRON_SEED"] ?? 1)
 const slots = process.env["SEAMS_CRON_SLOTS"]
+const soak = process.env["SEAMS_SOAK"] === "1"
 
-cronCrashSuite("memory", { processes, seed, slots: Number(slots ?? 10_000) })
+cronCrashSuite("memory", { processes, seed, slots: Number(slots ?? (soak ? 10_000 : 3_000)) })
 
 cronCrashSuite("memory, as a store without a clock", {
   processes,

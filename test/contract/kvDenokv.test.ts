@@ -1,27 +1,9 @@
-import * as fs from "node:fs"
-import * as os from "node:os"
-import * as path from "node:path"
-import { Context, Effect, Layer, Redacted } from "effect"
+import { Context, Effect, Layer } from "effect"
 import * as Kv from "../../src/Kv.ts"
 import * as DenoKv from "../../src/layers/denokv/index.ts"
-import * as Memory from "../../src/layers/memory/index.ts"
 import { kvModel } from "../../src/testing/kvModel.ts"
-import * as KvConnect from "../../src/testing/kvConnect/index.ts"
 import { kvSuite } from "../../src/testing/kvSuite.ts"
-
-const accessToken = Redacted.make("a-token-for-tests")
-
-/** A file in a folder of its own, which goes with the scope. */
-const temporaryFile = Effect.map(
-  Effect.acquireRelease(
-    Effect.sync(() => fs.mkdtempSync(path.join(os.tmpdir(), "seams-denokv-"))),
-    (folder) => Effect.sync(() => fs.rmSync(folder, { recursive: true, force: true }))
-  ),
-  (folder) => path.join(folder, "data.db")
-)
-
-const file = (options: DenoKv.KvOptions = {}) =>
-  Layer.unwrap(Effect.map(temporaryFile, (filename) => DenoKv.layerKv({ ...options, path: filename })))
+import { accessToken, connect, file, remote, temporaryFile } from "./denokvBackends.ts"
 
 const serviceOf = (filename: string) =>
   Effect.map(Layer.build(Layer.fresh(DenoKv.layerKv({ path: filename }))), (context) => Context.get(context, Kv.Kv))
@@ -47,17 +29,6 @@ kvSuite("denokv in a file", {
 
 kvModel("denokv in memory", { layer: memory(), clock: "virtual", runs: 50 })
 kvModel("denokv in a file", { layer: file(), clock: "live", runs: 10 })
-
-/** A KV Connect server of its own over a store in memory, for as long as the scope lives. */
-const connect = Effect.gen(function* () {
-  const memoryKv = yield* Layer.build(Layer.fresh(Memory.layerKv))
-  return yield* KvConnect.make({ accessTokens: [accessToken], tracing: false }).pipe(Effect.provideContext(memoryKv))
-})
-
-const remote = (options: DenoKv.KvOptions = {}) =>
-  Layer.unwrap(
-    Effect.map(connect, ({ url }) => DenoKv.layerKv({ ...options, path: url, accessToken, timeout: "30 seconds" }))
-  )
 
 kvSuite("denokv at a KV Connect server", {
   layer: remote(),

@@ -68,6 +68,11 @@ export const statusOf = (error: unknown): number | undefined => {
   return found === null ? undefined : Number(found[1])
 }
 
+/** What a server that refuses a request says of it, which stands behind the status in the client's message. */
+const wordsOf = (message: string): string =>
+  (/status:? \d{3}[:\s]*(.*)$/su.exec(message)?.[1] ?? "").replaceAll(/\s+/gu, " ").trim().slice(0, maxWords)
+const maxWords = 300
+
 const isLocked = /database (?:table )?is locked/i
 const isClosed = /Database is closed|after '\.close'|BadResource|Bad resource ID|has been closed/i
 
@@ -85,8 +90,10 @@ export const faultOf = (error: unknown, remote: boolean): NativeFault => {
   const status = statusOf(error)
   if (status === 401 || status === 403)
     return new NativeFault("refused", `the server refused the access token (${status}); it may have been revoked`)
-  if (status !== undefined && status >= 400 && status < 500)
-    return new NativeFault("refused", `the server answered with status ${status}`)
+  if (status !== undefined && status >= 400 && status < 500) {
+    const words = wordsOf(message)
+    return new NativeFault("refused", `the server answered with status ${status}${words === "" ? "" : `: ${words}`}`)
+  }
   if (status !== undefined) return new NativeFault("unknown", `the server answered with status ${status}`)
   return new NativeFault("unknown", `the connection broke before the answer (${messageOf(error)})`)
 }

@@ -72,7 +72,7 @@ export const makeKeyspace = (prefix: ReadonlyArray<KeyPart>, internalKeys: boole
         )
       if (isHidden(fromBytes(bytes)))
         return badRequest(
-          `Keys that begin with "${internalName}" hold the state of queues, jobs and outboxes over this store, and this gateway does not give them out. Use another name.`
+          `Keys that begin with "${internalName}" hold the state of queues, jobs and outboxes over this store, and this gateway does not give them out. Use another name, or give the gateway a prefix: below one, every name is free.`
         )
       const key = unpackBelow(bytes)
       return isKeyProblem(key)

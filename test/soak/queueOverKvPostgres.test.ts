@@ -1,5 +1,5 @@
 import * as Postgres from "../../src/layers/postgres/index.ts"
-import { over } from "./postgresBackends.ts"
-import { queueOverKvSuites } from "./queueOverKvServers.ts"
+import { over } from "../contract/postgresBackends.ts"
+import { queueOverKvSuites } from "../contract/queueOverKvServers.ts"
 
 queueOverKvSuites("over the Kv of PostgreSQL", over(Postgres.layerKv, { schema: "queue_over_kv" }))
