@@ -12,9 +12,9 @@ const waits =
 /** Each that waits beside one that works, from the beginning to the end: all of one kind at once leave the machine idle, or take it whole. */
 class Mixed extends BaseSequencer {
   override async sort(files: Array<TestSpecification>): Promise<Array<TestSpecification>> {
-    const sorted = await super.sort(files)
-    const waiting = sorted.filter(({ moduleId }) => waits.test(moduleId))
-    const working = sorted.filter(({ moduleId }) => !waits.test(moduleId))
+    const inOrder = files.toSorted((a, b) => (a.moduleId < b.moduleId ? -1 : 1))
+    const waiting = inOrder.filter(({ moduleId }) => waits.test(moduleId))
+    const working = inOrder.filter(({ moduleId }) => !waits.test(moduleId))
     const every = Math.max(1, Math.floor(working.length / Math.max(1, waiting.length)))
     return [
       ...waiting.flatMap((file, i) => [file, ...working.slice(i * every, (i + 1) * every)]),
