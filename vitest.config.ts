@@ -37,9 +37,9 @@ export default defineConfig({
     pool: process.versions["bun"] === undefined ? "forks" : "threads",
     sequence: { sequencer: Mixed },
     // More than the two cores that are meant: most tests wait, for servers and for leases.
-    maxWorkers: 4,
+    maxWorkers: 3,
     // Of the suites over servers, whose cases wait for the server's clock and have queues of their own.
-    maxConcurrency: 6,
+    maxConcurrency: 4,
     testTimeout: 30_000,
     hookTimeout: 120_000,
     reporters: ["default"]

@@ -223,7 +223,8 @@ export const expiryCases = (test: Cases): void => {
     test("is told once, or not at all, when the key is written or deleted from its deadline on", (c) =>
       Effect.gen(function* () {
         const { advance, key, kv, pause, root } = c
-        for (let i = 0; i < 20; i++) yield* kv.set(key(i), "old", { expireIn: ttl })
+        // Long enough for all of them to be there when the watch begins, on a slow store too.
+        for (let i = 0; i < 20; i++) yield* kv.set(key(i), "old", { expireIn: 6 * ttl })
         const watcher = yield* watching(c, kv.watchPrefix([root]))
         yield* watcher.synced
         const deadline = some(some(yield* kv.get(key(19))).expiresAt)

@@ -3,6 +3,7 @@ import * as fs from "node:fs"
 import * as os from "node:os"
 import * as path from "node:path"
 import { Effect, Layer, Redacted } from "effect"
+import type * as Kv from "../../src/Kv.ts"
 import * as DenoKv from "../../src/layers/denokv/index.ts"
 import * as Memory from "../../src/layers/memory/index.ts"
 import * as KvConnect from "../../src/testing/kvConnect/index.ts"
@@ -22,14 +23,16 @@ export const file = (options: DenoKv.KvOptions = {}) =>
 export const accessToken = Redacted.make("a-token-for-tests")
 
 /** A KV Connect server of its own over a store in memory, for as long as the scope lives. */
-export const connect = Effect.gen(function* () {
-  const memoryKv = yield* Layer.build(Layer.fresh(Memory.layerKv))
-  // A queue of the clients keeps its state under names that a gateway to a whole store does not give out.
-  const options = { accessTokens: [accessToken], prefix: ["clients"], tracing: false } as const
-  return yield* KvConnect.make(options).pipe(Effect.provideContext(memoryKv))
-})
+export const connect = (prefix: ReadonlyArray<Kv.KeyPart> = []) =>
+  Effect.gen(function* () {
+    const memoryKv = yield* Layer.build(Layer.fresh(Memory.layerKv))
+    const options = { accessTokens: [accessToken], prefix, tracing: false }
+    return yield* KvConnect.make(options).pipe(Effect.provideContext(memoryKv))
+  })
 
-export const remote = (options: DenoKv.KvOptions = {}) =>
+export const remote = (options: DenoKv.KvOptions = {}, prefix?: ReadonlyArray<Kv.KeyPart>) =>
   Layer.unwrap(
-    Effect.map(connect, ({ url }) => DenoKv.layerKv({ ...options, path: url, accessToken, timeout: "30 seconds" }))
+    Effect.map(connect(prefix), ({ url }) =>
+      DenoKv.layerKv({ ...options, path: url, accessToken, timeout: "30 seconds" })
+    )
   )

@@ -3,7 +3,7 @@ import * as Kv from "../../src/Kv.ts"
 import * as DenoKv from "../../src/layers/denokv/index.ts"
 import { kvModel } from "../../src/testing/kvModel.ts"
 import { kvSuite } from "../../src/testing/kvSuite.ts"
-import { accessToken, connect, file, remote, temporaryFile } from "./denokvBackends.ts"
+import { file, temporaryFile } from "./denokvBackends.ts"
 
 const serviceOf = (filename: string) =>
   Effect.map(Layer.build(Layer.fresh(DenoKv.layerKv({ path: filename }))), (context) => Context.get(context, Kv.Kv))
@@ -29,21 +29,3 @@ kvSuite("denokv in a file", {
 
 kvModel("denokv in memory", { layer: memory(), clock: "virtual", runs: 50 })
 kvModel("denokv in a file", { layer: file(), clock: "live", runs: 10 })
-
-kvSuite("denokv at a KV Connect server", {
-  layer: remote(),
-  clock: "live",
-  // Client and server share this process.
-  timeout: 60_000,
-  capabilities: { backend: "denokv", shared: true, changeLog: true, clock: "process", sharedQueue: false },
-  portable: remote(),
-  shortLog: { layer: remote({ logLength: 100 }), lines: 300 },
-  pair: Effect.flatMap(connect, ({ url }) => {
-    const service = Effect.map(
-      Layer.build(Layer.fresh(DenoKv.layerKv({ path: url, accessToken, timeout: "30 seconds" }))),
-      (context) => Context.get(context, Kv.Kv)
-    )
-    return Effect.all([service, service])
-  })
-})
-kvModel("denokv at a KV Connect server", { layer: remote(), clock: "live", runs: 10 })

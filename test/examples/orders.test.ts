@@ -1,5 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect } from "effect"
+import { PgClient } from "@effect/sql-pg"
+import { Effect, Redacted } from "effect"
+import * as Reactivity from "effect/reactivity/Reactivity"
+import { randomUUID } from "node:crypto"
 import * as path from "node:path"
 import { makeShop } from "../../examples/orders/orders.ts"
 import { ordersFrom } from "../../examples/orders/shop.ts"
@@ -18,6 +21,25 @@ const expected = (orders: number): string => {
 type Backend = "memory" | "sqlite" | "redis" | "postgres" | "rabbitmq" | "denokv"
 const kvs: ReadonlyArray<Backend> = ["memory", "sqlite", "redis", "postgres"]
 const queues: ReadonlyArray<Backend> = ["memory", "sqlite", "redis", "postgres", "rabbitmq", "denokv"]
+
+/** A database of its own: who shares a Kv shares its outbox, whose messages then go to the queue of whoever relays them. */
+const ownDatabase = Effect.gen(function* () {
+  const url = new URL(yield* serverUrl("postgres"))
+  const name = `shop_${randomUUID().slice(0, 8)}`
+  const sql = yield* Effect.provide(PgClient.make({ url: Redacted.make(url.href) }), Reactivity.layer)
+  yield* Effect.acquireRelease(sql.unsafe(`CREATE DATABASE ${name}`), () =>
+    Effect.ignore(sql.unsafe(`DROP DATABASE ${name} WITH (FORCE)`))
+  )
+  url.pathname = `/${name}`
+  return url.href
+})
+
+let databases = 0
+const ownRedis = Effect.map(serverUrl("redis"), (address) => {
+  const url = new URL(address)
+  url.pathname = `/${++databases}`
+  return url.href
+})
 
 /** The variables of a machine that has everything; the providers say what is used of it. */
 const environment = Effect.gen(function* () {
@@ -41,7 +63,13 @@ describe.concurrent("the shop, unchanged over every combination of backends", ()
         `Kv on ${kv}, queue on ${queue}`,
         () =>
           Effect.gen(function* () {
-            const env = { ...(yield* environment), CACHE_PROVIDER: kv, QUEUE_PROVIDER: queue }
+            const env = {
+              ...(yield* environment),
+              CACHE_PROVIDER: kv,
+              QUEUE_PROVIDER: queue,
+              ...(kv === "redis" ? { REDIS_URI: yield* ownRedis } : undefined),
+              ...(kv === "postgres" ? { DATABASE_URL: yield* ownDatabase } : undefined)
+            }
             const child = yield* shop(`${kv}-${queue}-${process.pid}`, 20, env)
             assert.strictEqual(yield* child.exit, 0, `${child.errors()}\n${child.lines.join("\n")}`)
             assert.strictEqual(child.lines.at(-1), expected(20))
@@ -49,7 +77,7 @@ describe.concurrent("the shop, unchanged over every combination of backends", ()
             assert.include(chosen, `kv on ${kv},`)
             assert.include(chosen, `queue on ${queue},`)
           }),
-        240_000
+        90_000
       )
 })
 

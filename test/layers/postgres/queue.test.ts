@@ -251,12 +251,12 @@ describe("a queue with much in it", () => {
             }))
           )
         console.log(`100,000 messages were accepted in ${Math.round(performance.now() - begun)} ms`)
-        const measured = (what: string) =>
+        const measured = (what: string, limit = 10) =>
           Effect.gen(function* () {
             const [claiming, adding] = [yield* claims(consumer, 100), yield* enqueues(driver, 50)]
             console.log(`${what}: settle and claim of 10: ${shown(claiming)}; enqueue: ${shown(adding)}`)
-            assert.isBelow(percentile(claiming, 0.5), 10)
-            assert.isBelow(percentile(adding, 0.5), 10)
+            assert.isBelow(percentile(claiming, 0.5), limit)
+            assert.isBelow(percentile(adding, 0.5), limit)
           })
         yield* measured("100,000 waiting")
         const holder = yield* clientOf(url)
@@ -268,7 +268,8 @@ describe("a queue with much in it", () => {
               yield* measured("beside a snapshot")
               // So many dead rows lie before what is alive.
               yield* claims(consumer, 1_000)
-              yield* measured("10,000 later, beside the same snapshot")
+              // A busy machine takes twice the time; a scan of what is dead would take ten times as long.
+              yield* measured("10,000 later, beside the same snapshot", 40)
             })
           )
           .pipe(Effect.orDie)

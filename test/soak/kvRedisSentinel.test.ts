@@ -1,0 +1,4 @@
+import { kvRedisSuites } from "../contract/kvRedis.ts"
+import { sentinel } from "../contract/redisBackends.ts"
+
+kvRedisSuites("redis behind sentinels", sentinel)
