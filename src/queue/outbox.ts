@@ -27,6 +27,9 @@ interface Waiting {
  *
  * A message that cannot be read or is refused by the queue stays in the outbox, is logged, and does not hold up the others.
  *
+ * Gotcha: processes that share a Kv share its outbox, and each relays what any of them put in, into its own queue. Give programs with
+ * different queue stores a Kv of their own: another namespace, schema or database.
+ *
  * @since 0.1.0
  * @category layers
  */
