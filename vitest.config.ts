@@ -7,7 +7,7 @@ process.env["NODE_COMPILE_CACHE"] ??= path.resolve(import.meta.dirname, ".seams/
 
 /** Suites over the clock of a server, which mostly wait. */
 const waits =
-  /contract\/(cron(Postgres|Processes|Redis|SqliteLive)|kvPatterns|queue(Attempts|Limits|OverKv|Poison|Postgres|Rabbitmq|Redis))/
+  /contract\/(cron(Postgres|Processes|Redis)|kvPatterns|queue(Attempts|Limits|OverKv|Poison|Postgres|Rabbitmq|Redis))/
 
 /** Each that waits beside one that works, from the beginning to the end: all of one kind at once leave the machine idle, or take it whole. */
 class Mixed extends BaseSequencer {

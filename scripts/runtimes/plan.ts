@@ -33,7 +33,8 @@ export const planOf = (words: ReadonlyArray<string>): Plan => {
   const files = rest.some((word) => !word.startsWith("-")) ? [] : quick ? quickSuites : allSuites
   return {
     runtimes: chosen.length === 0 ? others : chosen,
-    vitest: [...files, ...rest],
+    // One file at a time on each of the three, as many in all as `npm test` runs at once.
+    vitest: [...files, ...(quick ? ["--maxWorkers=1"] : []), ...rest],
     together: quick
   }
 }

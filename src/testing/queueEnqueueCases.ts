@@ -386,13 +386,13 @@ export const enqueueCases = <E>({ advance, can, counted, jobs, options, quiet, t
         yield* start(
           Jobs.worker(() =>
             Effect.andThen(
-              Effect.sleep(3 * unit),
+              Effect.sleep(6 * unit),
               Effect.sync(() => void handled++)
             )
           )
         )
-        yield* Jobs.enqueue({ n: 1 }, { ttl: unit })
-        yield* advance(5 * unit)
+        yield* Jobs.enqueue({ n: 1 }, { ttl: 4 * unit })
+        yield* advance(8 * unit)
         yield* until("the end of the handler", () => handled === 1)
       }))
   })

@@ -3,7 +3,7 @@ import type { Channel } from "amqplib"
 import * as Effect from "effect/Effect"
 import { type ConnectionService, inTurn } from "./connection.ts"
 import { type DelayPlan, planOf, topologyOf } from "./delays.ts"
-import { accessRefused, type AmqpFault, preconditionFailed } from "./faults.ts"
+import { accessRefused, type AmqpFault, notFound, preconditionFailed } from "./faults.ts"
 import { deadName, deadOptions, queueName, queueOptions, type QueueType } from "./topology.ts"
 
 export interface Declarations {
@@ -22,6 +22,16 @@ export interface Declarations {
  * behind the first step of a delay is missed by nobody, and messages would wait before it until it is declared again.
  */
 const remembered = 60_000
+
+/** To declare again does no harm, so a disturbed declaration is tried a few times more. */
+const triesMore = 3
+
+/**
+ * Somebody deleted a queue between its declaration and its binding; or the channel ended under the declaration, since another one on it was
+ * refused for such a reason.
+ */
+const disturbed = (fault: AmqpFault): boolean =>
+  fault.code === notFound || (fault.kind === "unknown" && fault.detail.includes("Channel ended"))
 
 type Declare = (channel: Channel) => Promise<unknown>
 
@@ -49,6 +59,7 @@ export const makeDeclarations = (connection: ConnectionService, type: QueueType)
       if (isKnown(name)) return Effect.void
       const session = knownOn
       return call(make).pipe(
+        Effect.retry({ times: triesMore, while: disturbed }),
         Effect.catchIf(
           (fault) => fault.code === accessRefused,
           (fault) => Effect.mapError(call(check), () => fault)

@@ -1,10 +1,10 @@
 /** Three nodes, one cluster, a quorum queue: the node that leads it dies. */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, References } from "effect"
-import { startRabbitmqCluster } from "../../servers/rabbitmqCluster.ts"
-import { rejections } from "../../support/faults.ts"
-import { load } from "./loadFaults.ts"
-import { freshNamespace, queueOver, writeDown } from "./supportFaults.ts"
+import { startRabbitmqCluster } from "../servers/rabbitmqCluster.ts"
+import { rejections } from "../support/faults.ts"
+import { load } from "../layers/rabbitmq/loadFaults.ts"
+import { freshNamespace, queueOver, writeDown } from "../layers/rabbitmq/supportFaults.ts"
 
 const quiet = Effect.provideService(References.MinimumLogLevel, "None")
 
