@@ -36,8 +36,8 @@ class RecentCount {
   }
 }
 
-/** Milliseconds without an arrival after which none is on its way. */
-const still = 20
+/** Milliseconds without an arrival after which none is on its way, also on a machine that is busy. */
+const still = 50
 
 /** Milliseconds that a worker that closes waits for the broker to read its last acks. */
 const flushing = 2_000
