@@ -123,7 +123,9 @@ export const timeCases = (test: Cases): void => {
         yield* c.cron.scheduleScoped(
           Cron.job(c.id(), { schedule: c.every, maxRuns: 2 }, () => Effect.sync(() => void runs++))
         )
-        assert.strictEqual((yield* c.cron.next(c.id(), 5)).length, 2)
+        const left = (yield* c.cron.next(c.id(), 5)).length
+        // On a real clock the first may have come before that was asked.
+        assert.isTrue(left === 2 || (!c.virtual && left < 2), `${left} left`)
         yield* c.until("both runs", () => runs >= 2)
         yield* c.advance(3 * c.period)
         assert.strictEqual(runs, 2)
