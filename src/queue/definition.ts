@@ -29,21 +29,12 @@ import type {
   RetryOptions
 } from "./model.ts"
 import { QueueError, Unencodable } from "./QueueError.ts"
-import { refusedPublication } from "./refusals.ts"
+import { refusedBatch } from "./refusals.ts"
 import type { Service } from "./service.ts"
 import { Queue } from "./service.ts"
 import { deliveryStream, type StreamOptions } from "./stream.ts"
 import type { AnyHandler, WorkerOptions } from "./worker.ts"
 import { startWorker } from "./worker.ts"
-
-/** A commit asks the Kv, which knows nothing of what the queue lacks, nor how large a message may be. */
-const refusedIn = (queue: Service, batch: ReadonlyArray<Publication>): QueueError | undefined => {
-  for (const publication of batch) {
-    const problem = refusedPublication(queue.capabilities, publication)
-    if (problem !== undefined) return problem
-  }
-  return undefined
-}
 
 /**
  * One kind of message: its payload's schema, or that with the schemas of its handler's result.
@@ -270,7 +261,8 @@ export const define: {
     const steps = (queue: Service | undefined) =>
       Effect.withFiber((fiber) =>
         Effect.flatMap(encoded(fiber.context), (all): Effect.Effect<ReadonlyArray<Step>, QueueError> => {
-          const refused = queue === undefined ? undefined : refusedIn(queue, all)
+          // The Kv, which is asked in a commit, knows nothing of what the queue takes.
+          const refused = queue === undefined ? undefined : refusedBatch(queue.capabilities, all)
           if (refused !== undefined) return Effect.fail(refused)
           const of = queue?.store
           return Effect.succeed(

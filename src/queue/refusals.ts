@@ -1,8 +1,21 @@
-/** What a backend cannot do, refused by name before anything is sent. */
+/** What is refused before anything is sent: names that no backend carries, and what a backend cannot do. */
 import type { Publication } from "../internal/envelope.ts"
 import { utf8Length } from "../kv/value.ts"
 import type { Capabilities } from "./driver.ts"
-import { QueueError, TooLarge, Unsupported } from "./QueueError.ts"
+import { InvalidName, QueueError, TooLarge, Unsupported } from "./QueueError.ts"
+
+const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
+
+/** Refuses names that some backend cannot carry. */
+export const checkName = (name: string): QueueError | undefined =>
+  typeof name === "string" && namePattern.test(name)
+    ? undefined
+    : new QueueError({
+        reason: new InvalidName({
+          name: String(name),
+          detail: "use 1 to 128 letters, digits, dots, dashes and underscores, beginning with a letter or digit"
+        })
+      })
 
 const others = "use a backend for this queue that has it (memory and sqlite do)"
 
@@ -29,7 +42,7 @@ export const refusedVerb = (capabilities: Capabilities, needs: keyof typeof verb
   capabilities[needs] ? undefined : unsupported(capabilities, verbs[needs].feature, verbs[needs].detail)
 
 /** Why a message is refused: an option that the backend lacks, or its size. */
-export const refusedPublication = (capabilities: Capabilities, publication: Publication): QueueError | undefined => {
+const refusedPublication = (capabilities: Capabilities, publication: Publication): QueueError | undefined => {
   const { message } = publication
   if (!capabilities.delay && (publication.delay !== undefined || message.notBefore !== undefined))
     return unsupported(capabilities, "A delay")
@@ -47,4 +60,13 @@ export const refusedPublication = (capabilities: Capabilities, publication: Publ
   return size > capabilities.maxMessage
     ? new QueueError({ reason: new TooLarge({ queue: message.queue, actual: size, limit: capabilities.maxMessage }) })
     : undefined
+}
+
+/** Why messages are refused, whether they are enqueued or part of a commit: the first that has a reason. */
+export const refusedBatch = (capabilities: Capabilities, batch: ReadonlyArray<Publication>): QueueError | undefined => {
+  for (const publication of batch) {
+    const problem = checkName(publication.message.queue) ?? refusedPublication(capabilities, publication)
+    if (problem !== undefined) return problem
+  }
+  return undefined
 }

@@ -16,8 +16,8 @@ import type { Capabilities, Consumer, DeadLetters, Driver, Published, Stats } fr
 import type { EngineHandler, EngineOptions } from "./engine.ts"
 import { runEngine } from "./engine.ts"
 import type { Enqueued } from "./model.ts"
-import { EnqueueUnknown, InvalidName, QueueError, Unavailable } from "./QueueError.ts"
-import { refusedPublication, refusedVerb } from "./refusals.ts"
+import { EnqueueUnknown, QueueError, Unavailable } from "./QueueError.ts"
+import { checkName, refusedBatch, refusedVerb } from "./refusals.ts"
 import { SoloGate } from "./soloGate.ts"
 
 /**
@@ -79,19 +79,6 @@ export interface MakeOptions {
 
 /** A wait is not ended by an outage that passes. */
 const patience = Schedule.min([Schedule.exponential("50 millis"), Schedule.spaced("2 seconds")]).pipe(Schedule.jittered)
-
-const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/
-
-/** Refuses names that some backend cannot carry. */
-export const checkName = (name: string): QueueError | undefined =>
-  typeof name === "string" && namePattern.test(name)
-    ? undefined
-    : new QueueError({
-        reason: new InvalidName({
-          name: String(name),
-          detail: "use 1 to 128 letters, digits, dots, dashes and underscores, beginning with a letter or digit"
-        })
-      })
 
 /** What an unknown outcome means where ids are not known again; no matter of the driver's. */
 const mayAddTwice = (error: QueueError): QueueError => {
@@ -191,10 +178,8 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
       for (const [queue, n] of accepted) metricsOf(queue).enqueued(context, n)
     }
     const publish: Service["publish"] = (batch) => {
-      for (const publication of batch) {
-        const problem = checkName(publication.message.queue) ?? refusedPublication(capabilities, publication)
-        if (problem !== undefined) return Effect.fail(problem)
-      }
+      const refused = refusedBatch(capabilities, batch)
+      if (refused !== undefined) return Effect.fail(refused)
       if (batch.length === 0) return Effect.succeed([])
       // A sent message is not abandoned half-way: an interruption waits for the outcome.
       return Effect.uninterruptible(

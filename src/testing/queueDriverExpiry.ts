@@ -1,7 +1,7 @@
 /** Cases of the queue driver suite: time to live. */
 import { assert, describe } from "@effect/vitest"
 import * as Effect from "effect/Effect"
-import { can, ids, losing, openBench, type QueueDriverSuiteOptions, tester, unitOf } from "./queueKit.ts"
+import { can, ids, lapse, losing, openBench, type QueueDriverSuiteOptions, tester, unitOf } from "./queueKit.ts"
 
 export const expiryCases = <E>(options: QueueDriverSuiteOptions<E>) => {
   const test = tester(options.clock)
@@ -65,8 +65,7 @@ export const expiryCases = <E>(options: QueueDriverSuiteOptions<E>) => {
         yield* bench.settle(release!, { _tag: "release", delay: 0 })
         yield* bench.settle(waits!, { _tag: "retry", delay: 2 * unit, error: "x" })
         if (exact) yield* bench.counted({ ready: 0, delayed: 1 })
-        yield* options.advance(3 * unit)
-        if (options.takeover === "observed") yield* Effect.andThen(bench.stats, options.advance(4 * unit))
+        yield* lapse(options, bench.stats, 4 * unit)
         yield* bench.none()
         yield* bench.counted({ ready: 0, delayed: 0, claimed: 0, dead: 0 })
       }))

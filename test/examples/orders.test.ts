@@ -1,12 +1,11 @@
 import { assert, describe, it } from "@effect/vitest"
-import { PgClient } from "@effect/sql-pg"
-import { Effect, Redacted } from "effect"
-import * as Reactivity from "effect/reactivity/Reactivity"
+import { Effect } from "effect"
 import { randomUUID } from "node:crypto"
 import * as path from "node:path"
 import { makeShop } from "../../examples/orders/orders.ts"
 import { ordersFrom } from "../../examples/orders/shop.ts"
 import * as Redis from "../../src/layers/redis/index.ts"
+import { adminOf } from "../layers/postgres/supportFaults.ts"
 import { serverUrl } from "../servers/index.ts"
 import { startProcess, temporaryFile } from "../support/processes.ts"
 
@@ -26,10 +25,8 @@ const queues: ReadonlyArray<Backend> = ["memory", "sqlite", "redis", "postgres",
 const ownDatabase = Effect.gen(function* () {
   const url = new URL(yield* serverUrl("postgres"))
   const name = `shop_${randomUUID().slice(0, 8)}`
-  const sql = yield* Effect.provide(PgClient.make({ url: Redacted.make(url.href) }), Reactivity.layer)
-  yield* Effect.acquireRelease(sql.unsafe(`CREATE DATABASE ${name}`), () =>
-    Effect.ignore(sql.unsafe(`DROP DATABASE ${name} WITH (FORCE)`))
-  )
+  const admin = yield* adminOf(url.href)
+  yield* Effect.acquireRelease(admin(`CREATE DATABASE ${name}`), () => admin(`DROP DATABASE ${name} WITH (FORCE)`))
   url.pathname = `/${name}`
   return url.href
 })

@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Schema, Stream } from "effect"
+import { Context, Effect, Layer, Schema, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as Kv from "../../src/Kv.ts"
 import { layerKv } from "../../src/layers/memory/kv.ts"
@@ -89,7 +89,13 @@ describe("an outbox over two stores", () => {
   it.effect("a message the queue refuses stays, is logged, and holds up nobody", () =>
     Effect.gen(function* () {
       const Refused = Queue.define("not a name", { payload: Schema.String })
-      yield* Kv.atomic([Kv.outbox(Refused.enqueue("x")), Kv.outbox(Mails.enqueue({ to: "ada" }))])
+      const commit = Kv.atomic([Kv.outbox(Refused.enqueue("x")), Kv.outbox(Mails.enqueue({ to: "ada" }))])
+      const early = yield* Effect.flip(commit)
+      assert.isTrue(early instanceof Queue.QueueError && early.reason._tag === "InvalidName", String(early))
+      assert.strictEqual(yield* waiting, 0)
+      // Of a process that has no queue at hand: it is found out by the relay.
+      const kv = yield* Kv.Kv
+      yield* Effect.updateContext(commit, (_: Context.Context<never>) => Context.make(Kv.Kv, kv))
       yield* TestClock.adjust("1 second")
       assert.strictEqual(yield* waiting, 1)
       assert.strictEqual((yield* Mails.stats).ready, 1)

@@ -62,16 +62,20 @@ export const describedWithCause = (error: unknown): string => {
   return cause === undefined ? messageOf(error) : `${messageOf(error)}: ${messageOf(cause)}`
 }
 
-/** The status of an answer of a KV Connect server that the client passes on as text. */
+/** Of an answer of a KV Connect server that the client passes on as text: its status, and behind it what the server says. */
+const answer = /status:? (\d{3})[:\s]*(.*)$/su
+
+/** The status of an answer of a KV Connect server. */
 export const statusOf = (error: unknown): number | undefined => {
-  const found = /status:? (\d{3})/.exec(messageOf(error))
+  const found = answer.exec(messageOf(error))
   return found === null ? undefined : Number(found[1])
 }
 
-/** What a server that refuses a request says of it, which stands behind the status in the client's message. */
-const wordsOf = (message: string): string =>
-  (/status:? \d{3}[:\s]*(.*)$/su.exec(message)?.[1] ?? "").replaceAll(/\s+/gu, " ").trim().slice(0, maxWords)
+/** So many characters of what a server says are passed on. */
 const maxWords = 300
+
+const wordsOf = (error: unknown): string =>
+  (answer.exec(messageOf(error))?.[2] ?? "").replaceAll(/\s+/gu, " ").trim().slice(0, maxWords)
 
 const isLocked = /database (?:table )?is locked/i
 const isClosed = /Database is closed|after '\.close'|BadResource|Bad resource ID|has been closed/i
@@ -91,7 +95,7 @@ export const faultOf = (error: unknown, remote: boolean): NativeFault => {
   if (status === 401 || status === 403)
     return new NativeFault("refused", `the server refused the access token (${status}); it may have been revoked`)
   if (status !== undefined && status >= 400 && status < 500) {
-    const words = wordsOf(message)
+    const words = wordsOf(error)
     return new NativeFault("refused", `the server answered with status ${status}${words === "" ? "" : `: ${words}`}`)
   }
   if (status !== undefined) return new NativeFault("unknown", `the server answered with status ${status}`)

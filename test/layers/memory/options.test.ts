@@ -44,6 +44,11 @@ describe("the memory layers", () => {
       yield* Effect.gen(function* () {
         const refused = yield* Effect.flip(Kv.atomic([Kv.set(["k"], 1), Jobs.enqueue("x".repeat(100))]))
         assert.isTrue(refused instanceof Queue.QueueError && refused.reason._tag === "TooLarge", String(refused))
+        const named = yield* Effect.flip(
+          Kv.atomic([Kv.set(["k"], 1), Queue.define("no spaces", { payload: Schema.String }).enqueue("x")])
+        )
+        assert.isTrue(named instanceof Queue.QueueError && named.reason._tag === "InvalidName", String(named))
+        assert.isFalse(yield* Kv.Kv.use((kv) => kv.has(["k"])), "nothing of a refused commit is written")
         yield* Kv.atomic([Kv.set(["l"], 1), Jobs.enqueue("x")])
         assert.strictEqual((yield* Jobs.stats).ready, 1)
       }).pipe(Effect.provide(all))
