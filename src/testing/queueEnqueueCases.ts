@@ -382,18 +382,22 @@ export const enqueueCases = <E>({ advance, can, counted, jobs, options, quiet, t
     test("does not end a handler", () =>
       Effect.gen(function* () {
         const Jobs = yield* jobs()
-        let handled = 0
+        const handled: Array<number> = []
         yield* start(
-          Jobs.worker(() =>
+          Jobs.worker(({ n }) =>
             Effect.andThen(
-              Effect.sleep(6 * unit),
-              Effect.sync(() => void handled++)
+              Effect.sleep(n * 6 * unit),
+              Effect.sync(() => void handled.push(n))
             )
           )
         )
+        // However long a worker takes to begin: from here on it takes what comes at once.
+        yield* Jobs.enqueue({ n: 0 })
+        yield* until("a worker that works", () => handled.length === 1)
         yield* Jobs.enqueue({ n: 1 }, { ttl: 4 * unit })
         yield* advance(8 * unit)
-        yield* until("the end of the handler", () => handled === 1)
+        yield* until("the end of the handler", () => handled.length === 2)
+        assert.deepStrictEqual(handled, [0, 1])
       }))
   })
 

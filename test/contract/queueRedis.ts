@@ -24,7 +24,8 @@ export const queueRedisSuites = (
     over(connect, layer, { ...given, ...more })
 
   queueDriverSuite(name, { driver, ...live })
-  queueAttemptsSuite(name, { driver, ...live })
+  // It holds 200 claims at once, whose leases a busy machine must keep.
+  queueAttemptsSuite(name, { driver, ...live, pace: 2 })
   queueSuite(name, {
     layer: on(Redis.layerQueue),
     ...(scripts ? { sharedLayer: on(Redis.layer) } : undefined),

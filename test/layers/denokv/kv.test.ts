@@ -140,14 +140,16 @@ describe("what is kept beside the entries", () => {
         const make = Effect.flatMap(DenoKv.makeKvDriver(connection), (driver) => Kv.make(driver))
         const kv = yield* make
         const large = new Uint8Array(65_536)
-        for (let i = 0; i < 4; i++) yield* kv.set(["large", i % 2], large.fill(i))
+        for (let i = 0; i < 12; i++) yield* kv.set(["large", i % 2], large.fill(i))
         yield* kv.set(["just"], new Uint8Array(65_520))
-        assert.strictEqual((yield* tails).length, 4)
+        // The first look of this service may come late, and remove what is replaced by then.
+        assert.isAbove((yield* tails).length, 2)
+        assert.isAtMost((yield* tails).length, 12)
         // Looked for when a service begins, and now and then.
         const again = yield* make
         for (let i = 0; i < 500 && (yield* tails).length > 2; i++) yield* TestClock.withLive(Effect.sleep(2))
         assert.strictEqual((yield* tails).length, 2)
-        assert.isTrue((valueOf(yield* again.get(["large", 1])) as Uint8Array).every((byte) => byte === 3))
+        assert.isTrue((valueOf(yield* again.get(["large", 1])) as Uint8Array).every((byte) => byte === 11))
       })
     )
   )
