@@ -1,6 +1,6 @@
 /**
- * Prints `N passed, N failed` from the JSON reports of vitest that are named (one for each run) as a line of its own, and fails
- * when a test failed, when a test file could not run, when a report is missing, or when it is of a run without tests.
+ * Prints what failed in the JSON reports of vitest that are named (one for each run), then `N passed, N failed` as a line of its
+ * own, and fails when a test failed, when a test file could not run, when a report is missing, or when it is of a run without tests.
  */
 import * as Fs from "node:fs"
 
@@ -12,8 +12,14 @@ export interface Report {
   readonly numPendingTests: number
   readonly numTodoTests: number
   readonly testResults: ReadonlyArray<{
+    readonly name: string
     readonly status: string
-    readonly assertionResults: ReadonlyArray<{ readonly status: string }>
+    readonly message: string
+    readonly assertionResults: ReadonlyArray<{
+      readonly status: string
+      readonly fullName: string
+      readonly failureMessages: ReadonlyArray<string> | null
+    }>
   }>
 }
 
@@ -41,13 +47,36 @@ export const totalsOf = (reports: ReadonlyArray<Report>): Totals => {
   }
 }
 
+/** The beginning of what a test threw: its message, and the place. */
+const shortened = (message: string): string =>
+  message
+    .split("\n")
+    .slice(0, 12)
+    .map((line) => `    ${line.slice(0, 300)}`)
+    .join("\n")
+
+/** A paragraph for each test that failed, and for each file that did not load: a log is read from its end. */
+export const failuresOf = (reports: ReadonlyArray<Report>): ReadonlyArray<string> =>
+  reports.flatMap(({ testResults }) =>
+    testResults.flatMap((file) => {
+      const failed = file.assertionResults.filter((test) => test.status === "failed")
+      if (failed.length === 0)
+        return file.status === "failed" ? [`FAILED ${file.name}\n${shortened(file.message)}`] : []
+      return failed.map(
+        (test) => `FAILED ${file.name} > ${test.fullName}\n${shortened((test.failureMessages ?? []).join("\n"))}`
+      )
+    })
+  )
+
 if (import.meta.main) {
   const files = process.argv.slice(2)
   const found = files.filter((file) => Fs.existsSync(file))
-  const totals = totalsOf(found.map((file) => JSON.parse(Fs.readFileSync(file, "utf8")) as Report))
+  const reports = found.map((file) => JSON.parse(Fs.readFileSync(file, "utf8")) as Report)
+  const totals = totalsOf(reports)
   if (!totals.ok || found.length < files.length) process.exitCode = 1
   for (const file of files)
     if (!found.includes(file)) console.error(`test-totals: no report at "${file}": these tests did not run`)
+  for (const failure of failuresOf(reports)) console.error(failure)
   if (files.length === 0) console.error("test-totals: give the files of the reports")
   console.log(totals.line)
 }

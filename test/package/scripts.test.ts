@@ -6,7 +6,7 @@ import * as Path from "node:path"
 import { root } from "../../scripts/process.ts"
 import { lowestNode, lowestNodeProgram, nodePackage, type RuntimeName } from "../../scripts/runtimes/binaries.ts"
 import { allSuites, planOf, quickSuites } from "../../scripts/runtimes/plan.ts"
-import { type Report, totalsOf } from "../../scripts/test-totals.ts"
+import { failuresOf, type Report, totalsOf } from "../../scripts/test-totals.ts"
 
 const text = (...lines: ReadonlyArray<string>): string => lines.join("\n")
 
@@ -97,7 +97,14 @@ describe("the totals of a test run", () => {
     numFailedTests: 0,
     numPendingTests: 0,
     numTodoTests: 0,
-    testResults: [{ status: "passed", assertionResults: [{ status: "passed" }] }]
+    testResults: [
+      {
+        name: "/a.test.ts",
+        status: "passed",
+        message: "",
+        assertionResults: [{ status: "passed", fullName: "a holds", failureMessages: [] }]
+      }
+    ]
   }
 
   it.each<readonly [string, Partial<Report>, string, boolean]>([
@@ -108,7 +115,10 @@ describe("the totals of a test run", () => {
     ["all are skipped", { numPassedTests: 0, numPendingTests: 3 }, "0 passed, 0 failed, 3 skipped", false],
     [
       "a file does not load",
-      { success: false, testResults: [{ status: "failed", assertionResults: [] }] },
+      {
+        success: false,
+        testResults: [{ name: "/b.test.ts", status: "failed", message: "no such file", assertionResults: [] }]
+      },
       "3 passed, 1 failed",
       false
     ],
@@ -123,6 +133,38 @@ describe("the totals of a test run", () => {
     assert.deepStrictEqual(totalsOf([report, bad]), { line: "6 passed, 2 failed, 1 skipped", ok: false })
     assert.isFalse(totalsOf([report, { ...report, numPassedTests: 0, testResults: [] }]).ok)
     assert.isFalse(totalsOf([]).ok)
+  })
+})
+
+describe("what failed in a test run", () => {
+  it("is told test by test, with where it is and the beginning of what it threw", () => {
+    const long = Array.from({ length: 30 }, (_, i) => `line ${i}`).join("\n")
+    const told = failuresOf([
+      {
+        success: false,
+        numPassedTests: 1,
+        numFailedTests: 1,
+        numPendingTests: 0,
+        numTodoTests: 0,
+        testResults: [
+          {
+            name: "/a.test.ts",
+            status: "failed",
+            message: "",
+            assertionResults: [
+              { status: "passed", fullName: "a holds", failureMessages: [] },
+              { status: "failed", fullName: "b holds", failureMessages: [long] }
+            ]
+          },
+          { name: "/c.test.ts", status: "failed", message: "no such file", assertionResults: [] }
+        ]
+      }
+    ])
+    assert.strictEqual(told.length, 2)
+    const [test = "", file = ""] = told
+    assert.isTrue(test.startsWith("FAILED /a.test.ts > b holds\n    line 0\n"))
+    assert.strictEqual(test.split("\n").length, 13)
+    assert.strictEqual(file, "FAILED /c.test.ts\n    no such file")
   })
 })
 
