@@ -7,7 +7,7 @@ process.env["NODE_COMPILE_CACHE"] ??= path.resolve(import.meta.dirname, ".seams/
 
 /** Suites over the clock of a server, which mostly wait. */
 const waits =
-  /contract\/(cron(Postgres|Processes|Redis)|kvPatterns|queue(Attempts|Limits|OverKv|Poison|Postgres|Rabbitmq|Redis))/
+  /contract\/(cron(\.|Postgres|Processes|Redis)|kvPatterns|queue(Attempts|Limits|OverKv|Poison|Postgres|Rabbitmq|Redis))/
 
 /** Each that waits beside one that works, from the beginning to the end: all of one kind at once leave the machine idle, or take it whole. */
 class Mixed extends BaseSequencer {
@@ -37,9 +37,9 @@ export default defineConfig({
     pool: process.versions["bun"] === undefined ? "forks" : "threads",
     sequence: { sequencer: Mixed },
     // More than the two cores that are meant: most tests wait, for servers and for leases.
-    maxWorkers: 3,
+    maxWorkers: 4,
     // Of the suites over servers, whose cases wait for the server's clock and have queues of their own.
-    maxConcurrency: 3,
+    maxConcurrency: 5,
     testTimeout: 30_000,
     hookTimeout: 120_000,
     reporters: ["default"]

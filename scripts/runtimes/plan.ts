@@ -33,8 +33,8 @@ export const planOf = (words: ReadonlyArray<string>): Plan => {
   const files = rest.some((word) => !word.startsWith("-")) ? [] : quick ? quickSuites : allSuites
   return {
     runtimes: chosen.length === 0 ? others : chosen,
-    // One file at a time on each of the three, as many in all as `npm test` runs at once.
-    vitest: [...files, ...(quick ? ["--maxWorkers=1"] : []), ...rest],
+    // Two files at a time on each of the three: one that waits for its server, and one that works.
+    vitest: [...files, ...(quick ? ["--maxWorkers=2"] : []), ...rest],
     together: quick
   }
 }

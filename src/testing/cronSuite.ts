@@ -33,7 +33,8 @@ export const cronSuite = <E = never>(name: string, options: CronSuiteOptions<E>)
     pair: options.pair === undefined ? undefined : Effect.orDie(options.pair)
   }
   const test = casesOver(settled)
-  describe(`Cron contract: ${name}`, () => {
+  // Each case has a scheduler and jobs of its own.
+  describe(`Cron contract: ${name}`, { concurrent: options.clock === "live" }, () => {
     timeCases(test)
     policyCases(test)
     serviceCases(test, settled)

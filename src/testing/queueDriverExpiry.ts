@@ -42,9 +42,10 @@ export const expiryCases = <E>(options: QueueDriverSuiteOptions<E>) => {
     test("not while it is handled", () =>
       Effect.gen(function* () {
         const bench = yield* openBench(options)
-        yield* bench.put(["a", { ttl: unit }])
+        // Long against the claim, which may be slow on a busy machine.
+        yield* bench.put(["a", { ttl: 3 * unit }])
         const claimed = yield* bench.one()
-        yield* options.advance(3 * unit)
+        yield* options.advance(4 * unit)
         yield* bench.counted({ claimed: 1 })
         assert.deepStrictEqual(yield* bench.consumer.extend([claimed.token]), ["held"])
         yield* bench.settle(claimed, { _tag: "deadLetter", reason: "kept all the same", error: undefined })
@@ -54,18 +55,18 @@ export const expiryCases = <E>(options: QueueDriverSuiteOptions<E>) => {
     test("when it comes back by retry, release or a lost claim", () =>
       Effect.gen(function* () {
         const bench = yield* openBench(options)
-        const holder = yield* losing(options, bench, 4 * unit)
-        yield* bench.put(["lost", { ttl: unit }])
+        const holder = yield* losing(options, bench, 6 * unit)
+        yield* bench.put(["lost", { ttl: 3 * unit }])
         yield* bench.one({ consumer: holder.consumer })
-        yield* bench.put(["retry", { ttl: unit }], ["release", { ttl: unit }], ["waits", { ttl: 3 * unit }])
+        yield* bench.put(["retry", { ttl: 3 * unit }], ["release", { ttl: 3 * unit }], ["waits", { ttl: 6 * unit }])
         const [retry, release, waits] = yield* bench.take(3)
         yield* holder.leave
-        yield* options.advance(2 * unit)
+        yield* options.advance(4 * unit)
         yield* bench.settle(retry!, { _tag: "retry", delay: 0, error: "x" })
         yield* bench.settle(release!, { _tag: "release", delay: 0 })
-        yield* bench.settle(waits!, { _tag: "retry", delay: 2 * unit, error: "x" })
+        yield* bench.settle(waits!, { _tag: "retry", delay: 3 * unit, error: "x" })
         if (exact) yield* bench.counted({ ready: 0, delayed: 1 })
-        yield* lapse(options, bench.stats, 4 * unit)
+        yield* lapse(options, bench.stats, 6 * unit)
         yield* bench.none()
         yield* bench.counted({ ready: 0, delayed: 0, claimed: 0, dead: 0 })
       }))

@@ -12,13 +12,9 @@ const driverOver = <E>(kv: Layer.Layer<Kv.Kv, E>) =>
 // A step of this queue is several round trips.
 const live = { advance: (millis: number) => Effect.sleep(millis), clock: "live", pace: 3 } as const
 
-/** What tells stores apart: claims, leases, order and counts. */
-export const queueOverKvDriverSuite = <E>(name: string, kv: Layer.Layer<Kv.Kv, E>, takeover?: Takeover): void =>
-  queueDriverSuite(name, { driver: driverOver(kv), ...live, takeover })
-
 /** All of the contract. */
 export const queueOverKvSuites = <E>(name: string, kv: Layer.Layer<Kv.Kv, E>, takeover?: Takeover): void => {
-  queueOverKvDriverSuite(name, kv, takeover)
+  queueDriverSuite(name, { driver: driverOver(kv), ...live, takeover })
   // It holds 200 claims at once, of which a commit extends eight.
   queueAttemptsSuite(name, { driver: driverOver(kv), ...live, pace: 4, takeover })
   queueSuite(name, {

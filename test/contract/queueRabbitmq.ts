@@ -9,7 +9,7 @@ import { serverUrl } from "../servers/index.ts"
 /** A machine that is slow, or that others use too, needs longer waits; the order of events is the same. */
 const pace = Number(process.env["SEAMS_TEST_PACE"] ?? 1)
 
-export const queueRabbitmqSuites = (queueType: "quorum" | "classic"): void => {
+const partsOf = (queueType: "quorum" | "classic") => {
   const name = `RabbitMQ (${queueType} queues)`
   const given = Effect.map(serverUrl("rabbitmq"), (url): RabbitMq.Options => ({
     url,
@@ -49,8 +49,20 @@ export const queueRabbitmqSuites = (queueType: "quorum" | "classic"): void => {
   const on = (more: RabbitMq.QueueOptions = {}) =>
     Layer.unwrap(Effect.map(given, (options) => RabbitMq.layerQueue({ ...options, ...more })))
 
+  return { name, driver, process, live, on }
+}
+
+/** What tells the types of queues apart: claims, order, counts, and what becomes of a message whose process died. */
+export const queueRabbitmqDriverSuites = (queueType: "quorum" | "classic"): void => {
+  const { driver, live, name, process } = partsOf(queueType)
   queueDriverSuite(name, { driver, ...live })
   queueAttemptsSuite(name, { driver, process, ...live })
+}
+
+/** All of the contract. */
+export const queueRabbitmqSuites = (queueType: "quorum" | "classic"): void => {
+  const { live, name, on } = partsOf(queueType)
+  queueRabbitmqDriverSuites(queueType)
   queueSuite(name, {
     layer: on(),
     foreign: { kv: Memory.layerKv, withDeadLetters: (deadLetters) => on({ deadLetters }) },

@@ -1,3 +1,4 @@
-import { queueRabbitmqSuites } from "./queueRabbitmq.ts"
+/** What tells classic queues from quorum queues. The whole contract over them is in test/soak. */
+import { queueRabbitmqDriverSuites } from "./queueRabbitmq.ts"
 
-queueRabbitmqSuites("classic")
+queueRabbitmqDriverSuites("classic")

@@ -4,26 +4,42 @@ import * as Redis from "../../src/layers/redis/index.ts"
 import { queueAttemptsSuite, queueDriverSuite, queueSuite } from "../../src/testing/queueSuite.ts"
 import { over, type standalone } from "./redisBackends.ts"
 
+const partsOf = (connect: typeof standalone, options: Redis.ConnectionOptions, scripts: boolean) => {
+  const given: Redis.Options = { namespace: "queue-suite", ...options }
+  return {
+    driver: Effect.flatMap(connect, (one) =>
+      Effect.flatMap(Redis.makeConnection({ ...given, ...one }), Redis.makeQueueDriver)
+    ),
+    live: {
+      advance: (millis: number) => Effect.sleep(millis),
+      clock: "live",
+      capabilities: { atomicBatches: scripts }
+    } as const,
+    on: <A, E>(layer: (all: Redis.Options) => Layer.Layer<A, E>, more: Redis.Options = {}) =>
+      over(connect, layer, { ...given, ...more })
+  }
+}
+
+/** What tells servers apart: claims, leases, order and counts. Without scripts only what fits one commit is accepted whole. */
+export const queueRedisDriverSuite = (
+  name: string,
+  connect: typeof standalone,
+  options: Redis.ConnectionOptions = {},
+  scripts = true
+): void => {
+  const { driver, live } = partsOf(connect, options, scripts)
+  queueDriverSuite(name, { driver, ...live })
+}
+
+/** All of the contract. Without scripts commits cannot hold messages either. */
 export const queueRedisSuites = (
   name: string,
   connect: typeof standalone,
   options: Redis.ConnectionOptions = {},
-  /** Without them commits cannot hold messages, and only what fits one commit is accepted whole. */
   scripts = true
 ): void => {
-  const given: Redis.Options = { namespace: "queue-suite", ...options }
-  const driver = Effect.flatMap(connect, (one) =>
-    Effect.flatMap(Redis.makeConnection({ ...given, ...one }), Redis.makeQueueDriver)
-  )
-  const live = {
-    advance: (millis: number) => Effect.sleep(millis),
-    clock: "live",
-    capabilities: { atomicBatches: scripts }
-  } as const
-  const on = <A, E>(layer: (all: Redis.Options) => Layer.Layer<A, E>, more: Redis.Options = {}) =>
-    over(connect, layer, { ...given, ...more })
-
-  queueDriverSuite(name, { driver, ...live })
+  const { driver, live, on } = partsOf(connect, options, scripts)
+  queueRedisDriverSuite(name, connect, options, scripts)
   // It holds 200 claims at once, whose leases a busy machine must keep.
   queueAttemptsSuite(name, { driver, ...live, pace: 2 })
   queueSuite(name, {

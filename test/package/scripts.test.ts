@@ -175,8 +175,8 @@ describe("a run on other runtimes", () => {
     ["node24 deno", ["node24", "deno"], allSuites],
     ["deno test/kv -t watch", ["deno"], ["test/kv", "-t", "watch"]],
     ["--bail=1", ["node22", "deno", "bun"], [...allSuites, "--bail=1"]],
-    ["--quick", ["node22", "deno", "bun"], [...quickSuites, "--maxWorkers=1"]],
-    ["--quick bun", ["bun"], [...quickSuites, "--maxWorkers=1"]]
+    ["--quick", ["node22", "deno", "bun"], [...quickSuites, "--maxWorkers=2"]],
+    ["--quick bun", ["bun"], [...quickSuites, "--maxWorkers=2"]]
   ])("told `%s`", (line, runtimes, vitest) => {
     const words = line.split(" ").filter((word) => word !== "")
     assert.deepStrictEqual(planOf(words), { runtimes, vitest, together: words.includes("--quick") })

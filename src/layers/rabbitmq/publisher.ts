@@ -9,7 +9,7 @@ import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
 import { inTurn } from "./connection.ts"
 import { accessRefused, AmqpFault, faultOf } from "./faults.ts"
-import type { Link } from "./link.ts"
+import type { Link, Session } from "./link.ts"
 import type { Target } from "./target.ts"
 
 export interface Outgoing {
@@ -92,6 +92,8 @@ const sweepEvery = 100
 class Pipe {
   readonly #channel: ConfirmChannel
   readonly #link: Link
+  /** Of the connection below. */
+  readonly #session: Session | undefined
   readonly #window: number
   readonly #waiting: Array<Job> = []
   #next = 0
@@ -106,6 +108,7 @@ class Pipe {
   constructor(channel: ConfirmChannel, link: Link, window: number) {
     this.#channel = channel
     this.#link = link
+    this.#session = link.current()
     this.#window = window
     // Before those in flight are told.
     channel.on("error", (error) => {
@@ -118,6 +121,11 @@ class Pipe {
       // Those in flight were told by their own callbacks.
       for (const job of this.#waiting.splice(this.#next)) job.shipment.settle(job, "unsent")
     })
+  }
+
+  /** Why it ended. Of a connection that ends this is known behind the answers to what was in flight, in the same turn. */
+  get why(): string {
+    return this.refusal?.detail ?? this.#session?.ended ?? this.ended ?? "the connection broke"
   }
 
   add(jobs: ReadonlyArray<Job>): void {
@@ -263,17 +271,15 @@ export const makePublisher = (
           const fates = ended.jobs.map(({ fate }) => fate ?? "unknown")
           if (fates.every((fate) => fate === "accepted")) return resume(Effect.succeed({ fates, detail: "" }))
           const blocked = link.current()?.blocked
-          const detail =
-            blocked !== undefined
-              ? `the broker blocks publishers (${blocked})`
-              : late
-                ? `the broker confirmed nothing within ${limit} ms`
-                : (on.ended ?? "the connection broke")
-          resume(
-            fates.every((fate) => fate === "unsent")
-              ? Effect.fail(on.refusal?.code === accessRefused ? on.refusal : new AmqpFault("unsent", detail))
-              : Effect.succeed({ fates, detail })
-          )
+          const answer = (detail: string) =>
+            resume(
+              fates.every((fate) => fate === "unsent")
+                ? Effect.fail(on.refusal?.code === accessRefused ? on.refusal : new AmqpFault("unsent", detail))
+                : Effect.succeed({ fates, detail })
+            )
+          if (blocked !== undefined) answer(`the broker blocks publishers (${blocked})`)
+          else if (late) answer(`the broker confirmed nothing within ${limit} ms`)
+          else queueMicrotask(() => answer(on.why))
         })
         shipments.add(shipment)
         busy.openUnsafe()

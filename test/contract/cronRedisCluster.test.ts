@@ -1,4 +1,0 @@
-import { cronRedisSuites } from "./cronRedis.ts"
-import { cluster } from "./redisBackends.ts"
-
-cronRedisSuites("a Redis Cluster", cluster, false)

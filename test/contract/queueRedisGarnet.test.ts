@@ -1,4 +1,0 @@
-import { queueRedisSuites } from "./queueRedis.ts"
-import { garnet } from "./redisBackends.ts"
-
-queueRedisSuites("redis without scripts, as Garnet", garnet, {}, false)

@@ -1,0 +1,3 @@
+import { queueRabbitmqSuites } from "../contract/queueRabbitmq.ts"
+
+queueRabbitmqSuites("classic")
