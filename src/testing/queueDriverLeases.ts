@@ -231,7 +231,8 @@ export const waitCases = <E>(options: QueueDriverSuiteOptions<E>) => {
         yield* bench.put(["a"])
         const claimed = yield* bench.one({ consumer: other })
         const fiber = yield* waiting(bench)
-        yield* options.advance(1)
+        // Where messages are pushed, by now to who waits too.
+        yield* options.advance(unit)
         yield* bench.settle(claimed, { _tag: "release", delay: 0 }, other)
         assert.strictEqual((yield* Fiber.join(fiber)).deliveryCount, 2)
       }))

@@ -52,7 +52,8 @@ const allocated = <A, E, R>(effect: Effect.Effect<A, E, R>) =>
 /** Where spans, what they hold, and what comes of headers is made: here, and in Effect itself. */
 const ofSpans = /telemetry\.ts|traceContext\.ts|Tracer\.[jt]s|span/i
 
-const messages = 100
+/** So many that what V8 notes once, when a module or a function is compiled, is less than the least object of each. */
+const messages = 300
 /** Bytes: what is less than this for each message are V8's own notes about a function, not objects that the function makes. */
 const leastObject = 16
 
