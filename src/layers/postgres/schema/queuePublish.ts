@@ -5,10 +5,11 @@ import { planned } from "./sharedSql.ts"
 const rememberIn = (current: number) => {
   const before = (current + 2) % 3
   return `BEGIN
-        -- Ids that grow with time, as those made by the library, all lie behind what the window before has: one look tells.
-        IF _least <= (
+        -- Ids that grow with time, as those made by the library, all lie behind what the window before has: one look tells, also of
+        -- one that has none.
+        IF coalesce(_least <= (
             SELECT max(b.id) FROM (SELECT DISTINCT q FROM unnest(_qs) AS q) AS d
-            CROSS JOIN LATERAL (SELECT id FROM seams.seen_${before} WHERE q = d.q ORDER BY id DESC LIMIT 1) AS b)
+            CROSS JOIN LATERAL (SELECT id FROM seams.seen_${before} WHERE q = d.q ORDER BY id DESC LIMIT 1) AS b), false)
           AND EXISTS (SELECT 1 FROM unnest(_qs, _ids) AS m (q, id) JOIN seams.seen_${before} b ON b.q = m.q AND b.id = m.id) THEN
           RAISE unique_violation;
         END IF;
