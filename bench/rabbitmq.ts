@@ -2,7 +2,8 @@
  * The queue of the RabbitMQ room against amqplib used directly, on one broker, with the same queue type, side by side in one process and in
  * turn: what is printed is the median of the rounds' ratios. amqplib publishes with at most 500 messages unconfirmed and consumes with a
  * prefetch of 200, acking each message; ours runs through the whole service (`Queue.define`, a worker) with as many in flight and a
- * concurrency of 200, with `tracing: false` and once as it comes, with a span for each publish, process and settle.
+ * concurrency of 200, with `tracing: false` and once as it comes, with a span for each publish, process and settle. Ours publishes one message
+ * per call, and 500 per call (`enqueueAll`) with two calls under way; in both at most 500 messages are unconfirmed.
  *
  *   cd bench && npm install && AMQP_URL=amqp://guest:guest@localhost node rabbitmq.ts      SEAMS_BENCH=short for a quick run
  *
@@ -22,7 +23,7 @@ if (url === undefined) {
 const short = process.env["SEAMS_BENCH"] === "short"
 const rounds = short ? 3 : 7
 const n = short ? 5_000 : 20_000
-const goals = { publish: 0.8, consume: 0.8 } as const
+const goals = { publish: 0.8, publishAll: 0.8, consume: 0.8 } as const
 const text = "a payload of about one hundred bytes, as most messages and most cache entries have it or have less"
 
 const raw = await connect(url)
@@ -83,6 +84,17 @@ const publishOurs = (jobs: Jobs, count: number) =>
     return performance.now() - start
   })
 
+const publishAllOurs = (jobs: Jobs, count: number) =>
+  Effect.gen(function* () {
+    const start = performance.now()
+    yield* Effect.forEach(
+      Array.from({ length: count / 500 }, (_, b) => b),
+      (b) => jobs.enqueueAll(Array.from({ length: 500 }, (_, i) => ({ n: b * 500 + i, text }))),
+      { concurrency: 2, discard: true }
+    )
+    return performance.now() - start
+  })
+
 const consumeOurs = (jobs: Jobs, count: number) =>
   Effect.gen(function* () {
     const done = yield* Deferred.make<void>()
@@ -101,6 +113,7 @@ let missed = 0
 for (const queueType of ["quorum", "classic"] as const) {
   const measured = {
     publish: { plain: [] as Array<number>, spans: [] as Array<number>, theirs: [] as Array<number> },
+    publishAll: { plain: [] as Array<number>, spans: [] as Array<number>, theirs: [] as Array<number> },
     consume: { plain: [] as Array<number>, spans: [] as Array<number>, theirs: [] as Array<number> }
   }
   for (let round = 0; round < rounds; round++) {
@@ -109,21 +122,31 @@ for (const queueType of ["quorum", "classic"] as const) {
       if (kind === "theirs") {
         const channel = await raw.createConfirmChannel()
         await channel.assertQueue(name, { durable: true, arguments: { "x-queue-type": queueType } })
-        measured.publish.theirs.push(await timed(() => publishTheirs(channel, name, n)))
+        const took = await timed(() => publishTheirs(channel, name, n))
+        measured.publish.theirs.push(took)
+        measured.publishAll.theirs.push(took)
         measured.consume.theirs.push(await timed(() => consumeTheirs(name, n)))
         await channel.deleteQueue(name)
         await channel.close()
       } else {
         const jobs = definition(name)
-        const layer = RabbitMq.layerQueue({ url, queueType, namespace: "bench", tracing: kind === "spans" })
-        const [publish, consume] = await Effect.runPromise(
+        const layer = RabbitMq.layerQueue({
+          url,
+          queueType,
+          namespace: "bench",
+          window: 500,
+          tracing: kind === "spans"
+        })
+        const [publish, consume, publishAll] = await Effect.runPromise(
           Effect.gen(function* () {
             yield* jobs.enqueue({ n: -1, text })
             const first = yield* publishOurs(jobs, n)
-            return [first, yield* consumeOurs(jobs, n + 1)] as const
+            const consumed = yield* consumeOurs(jobs, n + 1)
+            return [first, consumed, yield* publishAllOurs(jobs, n)] as const
           }).pipe(Effect.provide(layer))
         )
         measured.publish[kind].push(publish)
+        measured.publishAll[kind].push(publishAll)
         measured.consume[kind].push(consume)
         const channel = await raw.createChannel()
         await channel.deleteQueue(`bench:${name}`)
@@ -132,13 +155,13 @@ for (const queueType of ["quorum", "classic"] as const) {
       }
     }
   }
-  for (const way of ["publish", "consume"] as const) {
+  for (const way of ["publish", "publishAll", "consume"] as const) {
     const { plain, spans, theirs } = measured[way]
     const ratio = (ours: ReadonlyArray<number>) => median(theirs.map((one, i) => one / ours[i]!))
     const rate = (times: ReadonlyArray<number>) => `${Math.round((n / median(times)) * 1_000).toLocaleString("en")}/s`
     if (ratio(plain) < goals[way]) missed++
     console.log(
-      `${queueType.padEnd(8)} ${way.padEnd(8)} ${ratio(plain).toFixed(2)}x without spans, ${ratio(spans).toFixed(2)}x with (goal ${goals[way]}x): ours ${rate(plain)} and ${rate(spans)}, amqplib ${rate(theirs)}`
+      `${queueType.padEnd(8)} ${way.padEnd(10)} ${ratio(plain).toFixed(2)}x without spans, ${ratio(spans).toFixed(2)}x with (goal ${goals[way]}x): ours ${rate(plain)} and ${rate(spans)}, amqplib ${rate(theirs)}`
     )
   }
 }
