@@ -120,10 +120,10 @@ const measure = (tracing: boolean) =>
       yield* Layer.build(worker)
       // What is made once is no matter of messages.
       yield* work
-      const first = yield* allocated(work)
+      const once = yield* allocated(work)
       Object.assign(reads, { deliveryCount: 0, headers: 0 })
       parents = 0
-      return [first, yield* allocated(work)] as const
+      return [once, yield* allocated(work)] as const
     }).pipe(
       Effect.provide([
         Memory.layerKvWith({ tracing }),
