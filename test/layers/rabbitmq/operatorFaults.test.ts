@@ -1,5 +1,7 @@
 /** What an operator does to a broker in use: closes connections, deletes queues, lets it run out of memory, takes rights away. */
-import { assert, describe, it } from "@effect/vitest"
+import * as fs from "node:fs"
+import * as path from "node:path"
+import { assert, beforeEach, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, References, Result } from "effect"
 import { queueOptions } from "../../../src/layers/rabbitmq/topology.ts"
 import * as Queue from "../../../src/Queue.ts"
@@ -13,6 +15,14 @@ import { asAdmin, depthOf, freshNamespace, Jobs, queueOver } from "./supportFaul
 const quiet = Effect.provideService(References.MinimumLogLevel, "None")
 
 const server = once(startServer("rabbitmq"))
+
+// What broke in a broker is known to nobody else, and its folder goes with it.
+beforeEach(({ onTestFailed }) =>
+  onTestFailed(async () => {
+    const { directory } = await Effect.runPromise(server)
+    console.log(fs.readFileSync(path.join(directory!, "log"), "utf8").split("\n").slice(-400).join("\n"))
+  })
+)
 
 const types = ["quorum", "classic"] as const
 
