@@ -198,6 +198,7 @@ export const crashCases = (
           yield* collect
 
           const verdict = judgeCron({ period, starts, ends: Array.from(ends.values()), lost })
+          // What was proved: few crashes would prove little. Effect's loggers are silent in a test.
           console.log(
             `cron over ${kvs[0]!.capabilities.backend}: ${verdict.slots} slots by ${count} schedulers, ${verdict.starts} starts, ` +
               `${verdict.again} slots started again after ${tally.crashes} crashes and ${tally.pauses} pauses (seed ${seed})`

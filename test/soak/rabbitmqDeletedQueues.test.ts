@@ -3,26 +3,17 @@
  * that meets the deletion with 541 INTERNAL_ERROR, as in https://github.com/rabbitmq/rabbitmq-server/issues/3627, and all that follow; this
  * ends the connection and leaves the outcome unknown. Or it keeps a delayed message that was on its way there for three minutes. Why is not known for certain.
  */
-import * as fs from "node:fs"
-import * as path from "node:path"
-import { assert, beforeEach, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Effect, Layer, References, Result } from "effect"
 import * as Queue from "../../src/Queue.ts"
 import { startServer } from "../servers/index.ts"
 import { once, rejections, until } from "../support/faults.ts"
-import { asAdmin, depthOf, freshNamespace, Jobs, queueOver } from "../layers/rabbitmq/supportFaults.ts"
+import { asAdmin, depthOf, freshNamespace, Jobs, queueOver, tellLogOf } from "../layers/rabbitmq/supportFaults.ts"
 
 const quiet = Effect.provideService(References.MinimumLogLevel, "None")
 
 const server = once(startServer("rabbitmq"))
-
-// What broke in a broker is known to nobody else, and its folder goes with it.
-beforeEach(({ onTestFailed }) =>
-  onTestFailed(async () => {
-    const { directory } = await Effect.runPromise(server)
-    console.log(fs.readFileSync(path.join(directory!, "log"), "utf8").split("\n").slice(-400).join("\n"))
-  })
-)
+tellLogOf(server)
 
 const types = ["quorum", "classic"] as const
 

@@ -1,7 +1,5 @@
 /** What an operator does to a broker in use: closes connections, lets it run out of memory, takes rights away. Queues: test/soak. */
-import * as fs from "node:fs"
-import * as path from "node:path"
-import { assert, beforeEach, describe, it } from "@effect/vitest"
+import { assert, describe, it } from "@effect/vitest"
 import { Context, Effect, Layer, References, Result } from "effect"
 import { queueOptions } from "../../../src/layers/rabbitmq/topology.ts"
 import * as Queue from "../../../src/Queue.ts"
@@ -10,19 +8,12 @@ import { rabbitmqctl } from "../../servers/rabbitmqctl.ts"
 import { once, reasonIn, reasonOf, rejections, succeeds, timed, until } from "../../support/faults.ts"
 import { startProcess } from "../../support/processes.ts"
 import { load } from "./loadFaults.ts"
-import { asAdmin, depthOf, freshNamespace, Jobs, queueOver } from "./supportFaults.ts"
+import { asAdmin, depthOf, freshNamespace, Jobs, queueOver, tellLogOf } from "./supportFaults.ts"
 
 const quiet = Effect.provideService(References.MinimumLogLevel, "None")
 
 const server = once(startServer("rabbitmq"))
-
-// What broke in a broker is known to nobody else, and its folder goes with it.
-beforeEach(({ onTestFailed }) =>
-  onTestFailed(async () => {
-    const { directory } = await Effect.runPromise(server)
-    console.log(fs.readFileSync(path.join(directory!, "log"), "utf8").split("\n").slice(-400).join("\n"))
-  })
-)
+tellLogOf(server)
 
 describe("a broker that runs out of memory", () => {
   it.live(

@@ -1,9 +1,12 @@
 /** What the fault tests of this room are written with: queues over namespaces of their own, an administrator, what is logged. */
+import * as fs from "node:fs"
+import * as path from "node:path"
 import * as amqplib from "amqplib"
 import { type Context, Effect, Layer, Logger, Schedule, Schema, type Scope } from "effect"
 import type * as RabbitMq from "../../../src/layers/rabbitmq/index.ts"
 import { layerQueue } from "../../../src/layers/rabbitmq/index.ts"
 import * as Queue from "../../../src/Queue.ts"
+import { beforeEach } from "vitest"
 import type { Server } from "../../servers/index.ts"
 import { rabbitmqctl } from "../../servers/rabbitmqctl.ts"
 
@@ -21,6 +24,16 @@ export const impatient = {
   heartbeat: "2 seconds",
   tracing: false
 } as const
+
+/** What broke in a broker nobody else knows, and its folder goes with it: a test of this file that fails tells its log. */
+export const tellLogOf = (server: Effect.Effect<Server>): void =>
+  beforeEach(({ onTestFailed }) =>
+    onTestFailed(async () => {
+      const { directory } = await Effect.runPromise(server)
+      const log = directory === undefined ? "" : fs.readFileSync(path.join(directory, "log"), "utf8")
+      console.log(log.split("\n").slice(-400).join("\n"))
+    })
+  )
 
 export type Room = Context.Context<Queue.Queue>
 
