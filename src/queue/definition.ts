@@ -17,7 +17,7 @@ import { type BatchOptions, startBatchWorker } from "./batch.ts"
 import type { DeadLetterOperations } from "./deadLetters.ts"
 import { deadLetterOperations } from "./deadLetters.ts"
 import type { EncodeRequest, MessageCodec } from "./encode.ts"
-import { encodePublication, enqueueDefaults, mapNow, messageCodec } from "./encode.ts"
+import { encodePublication, enqueueDefaults, allNow, mapNow, messageCodec } from "./encode.ts"
 import type { Stats } from "./driver.ts"
 import type {
   CurrentDelivery,
@@ -301,10 +301,12 @@ export const define: {
       enqueueOptions: EnqueueOptions | ((payload: unknown, index: number) => EnqueueOptions) | undefined
     ): Encoding =>
     (context) =>
-      Effect.forEach(payloads, (payload, index) => {
-        const given = typeof enqueueOptions === "function" ? enqueueOptions(payload, index) : enqueueOptions
-        return encode(kind, payload, given, context)
-      })
+      allNow(
+        Array.from(payloads, (payload, index) => {
+          const given = typeof enqueueOptions === "function" ? enqueueOptions(payload, index) : enqueueOptions
+          return encode(kind, payload, given, context)
+        })
+      )
   /** Of a definition with one payload the name is not an argument. */
   const named = <A extends ReadonlyArray<unknown>, B>(f: (kind: string, ...rest: A) => B) =>
     grouped ? f : (...rest: A) => f("", ...rest)

@@ -39,6 +39,16 @@ export const mapNow = <A, B, E, E2>(
     ? onSuccess(effect.value as A)
     : Effect.flatMap(Effect.mapError(effect, onFailure), onSuccess)
 
+/** One after the other; at once when all have answered. */
+export const allNow = <A, E>(effects: ReadonlyArray<Effect.Effect<A, E>>): Effect.Effect<ReadonlyArray<A>, E> => {
+  const values: Array<A> = []
+  for (const effect of effects) {
+    if (!Exit.isExit(effect) || !Exit.isSuccess(effect)) return Effect.all(effects)
+    values.push(effect.value as A)
+  }
+  return Effect.succeed(values)
+}
+
 const messageOf = (issue: SchemaIssue.Issue): string => new Schema.SchemaError(issue).message
 
 /**

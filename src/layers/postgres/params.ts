@@ -40,7 +40,8 @@ const longestKey = 1_024
 /** A text that an index holds: a long one is its beginning and its hash. */
 export const toKey = (value: string): string => {
   const plain = toText(value)
-  return Buffer.byteLength(plain) <= longestKey
+  // A character takes three bytes at most.
+  return plain.length * 3 <= longestKey || Buffer.byteLength(plain) <= longestKey
     ? plain
     : `${plain.slice(0, 64)}\u0001h${createHash("sha256").update(plain).digest("hex")}`
 }

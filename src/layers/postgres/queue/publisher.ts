@@ -44,6 +44,10 @@ export interface Publisher {
 
 const idsOf = (batch: ReadonlyArray<Publication>): ReadonlyArray<string> => batch.map(({ message }) => message.id)
 
+/** What is the same in all of a batch is sent once. */
+const oneForAll = <A>(values: ReadonlyArray<A>): ReadonlyArray<A> =>
+  values.every((value) => value === values[0]) ? values.slice(0, 1) : values
+
 export const enqueueError =
   (batch: ReadonlyArray<Publication>) =>
   (fault: PostgresFault): QueueError =>
@@ -70,21 +74,23 @@ export const makePublisher = (connection: ConnectionService, numbers: Numbers): 
       numbers.using(
         Effect.gen(function* () {
           const added = new Map<number, number | undefined>()
-          const qs: Array<number> = []
+          const numberOf = new Map<string, number>()
           for (const { message } of batch) {
+            if (numberOf.has(message.queue)) continue
             const q = yield* numbers.of(message.queue)
-            qs.push(q)
+            numberOf.set(message.queue, q)
             added.set(q, undefined)
           }
+          const qs = batch.map(({ message }) => numberOf.get(message.queue)!)
           const distinct = ints(Array.from(added.keys()))
           if (batch.every(isPlain) && new Set(idsOf(batch)).size === batch.length) {
             const ids = batch.map(({ message }) => toKey(message.id))
             const rows = yield* run(fresh, [
               distinct,
-              ints(qs),
+              ints(oneForAll(qs)),
               texts(ids),
-              texts(batch.map(({ message }) => toText(message.name))),
-              texts(batch.map(({ message }) => headOf(message))),
+              texts(oneForAll(batch.map(({ message }) => toText(message.name)))),
+              texts(oneForAll(batch.map(({ message }) => headOf(message)))),
               texts(batch.map(({ message }) => message.payload))
             ])
             const [accepted, low] = rows[0] as unknown as [ReadonlyArray<string> | null, number | null]

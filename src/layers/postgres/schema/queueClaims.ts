@@ -1,6 +1,9 @@
 /** What workers do: settle and claim, start, extend, ack. */
 import { leased, planned, restarted, unsynced } from "./sharedSql.ts"
 
+/** Most messages have the lease of their claim, and a settle has many of one claim: those leases are looked at once. */
+const live = `(c.lease = ANY (_live) OR ${leased})`
+
 /**
  * Settles deliveries. Arrays name message, claim and id of each; \`_kinds\` (null: all acked) has a letter of each: a ack, x discard, r retry,
  * l release, d dead letter. Answers the places, from 1, of those whose claim held, and how many messages expired by it.
@@ -8,12 +11,14 @@ import { leased, planned, restarted, unsynced } from "./sharedSql.ts"
 const settle = `CREATE FUNCTION seams.settle(
     _t timestamptz, _seqs bigint[], _claims bigint[], _ids text[], _kinds text, _delays double precision[], _reasons text[],
     _errors text[], OUT settled int[], OUT expired int) LANGUAGE plpgsql AS $$
+  DECLARE _live bigint[];
   BEGIN
     expired := 0;
+    _live := ARRAY(SELECT lease FROM seams.lease WHERE lease = ANY (_claims) AND (until > _t OR ${restarted("span")} > _t));
     IF _kinds IS NULL THEN
       WITH gone AS (
         DELETE FROM seams.claimed c USING unnest(_seqs, _claims, _ids) WITH ORDINALITY AS s (seq, claim, id, place)
-        WHERE c.seq = s.seq AND c.claim = s.claim AND c.id = s.id AND ${leased}
+        WHERE c.seq = s.seq AND c.claim = s.claim AND c.id = s.id AND ${live}
         RETURNING s.place, c.q, c.grp),
       noted AS (INSERT INTO seams.stirred SELECT q, grp FROM gone WHERE grp IS NOT NULL)
       SELECT array_agg(place) INTO settled FROM gone;
@@ -23,7 +28,7 @@ const settle = `CREATE FUNCTION seams.settle(
       DELETE FROM seams.claimed c
       USING unnest(_seqs, _claims, _ids, string_to_array(_kinds, NULL), _delays, _reasons, _errors) WITH ORDINALITY
         AS s (seq, claim, id, kind, delay, reason, failure, place)
-      WHERE c.seq = s.seq AND c.claim = s.claim AND c.id = s.id AND ${leased}
+      WHERE c.seq = s.seq AND c.claim = s.claim AND c.id = s.id AND ${live}
       RETURNING c.*, s.kind, s.delay, s.reason, s.failure, s.place),
     back AS (
       INSERT INTO seams.message (seq, q, state, held, rank, due, enqueued, not_before, expires, retries, deliveries, lost_started,
@@ -72,6 +77,7 @@ const step = `CREATE FUNCTION seams.step(
     _gone int := 0;
     _found int := 0;
     _fresh bigint[];
+    _places tid[];
     _early bigint[];
     _from bigint;
   BEGIN
@@ -90,8 +96,10 @@ const step = `CREATE FUNCTION seams.step(
       _early := ARRAY(
         SELECT m.seq FROM seams.message m WHERE m.q = _q AND m.state = 0 AND (m.expires IS NULL OR m.expires > _t)
         ORDER BY m.rank, m.due, m.seq LIMIT _max FOR UPDATE SKIP LOCKED);
-      _fresh := ARRAY(
-        SELECT f.seq FROM seams.fresh f WHERE f.q = _q AND f.seq > _mark ORDER BY f.seq LIMIT _max FOR UPDATE SKIP LOCKED);
+      -- Never updated, and locked now: they stay in their places.
+      SELECT coalesce(array_agg(o.seq), '{}'), array_agg(o.place) INTO _fresh, _places FROM (
+        SELECT f.seq, f.ctid AS place FROM seams.fresh f WHERE f.q = _q AND f.seq > _mark ORDER BY f.seq LIMIT _max
+        FOR UPDATE SKIP LOCKED) AS o;
       _found := least(_max, cardinality(_early) + cardinality(_fresh));
       IF _found > 0 THEN
         _claim := nextval('seams.claim_number');
@@ -100,7 +108,7 @@ const step = `CREATE FUNCTION seams.step(
       IF cardinality(_early) = 0 AND _found > 0 THEN
         _from := coalesce(_fresh[least(_start, _found)], 0);
         RETURN QUERY WITH taken AS (
-          DELETE FROM seams.fresh f WHERE f.q = _q AND f.seq = ANY (_fresh)
+          DELETE FROM seams.fresh f WHERE f.ctid = ANY (_places)
           RETURNING f.seq, f.due, f.id, f.name, f.head, f.payload),
         put AS (
           INSERT INTO seams.claimed (seq, q, claim, lease, started, rank, due, enqueued, retries, deliveries, lost_started, lost_unstarted,

@@ -52,14 +52,18 @@ const known = `CREATE FUNCTION seams.known(_qs int[]) RETURNS void LANGUAGE plpg
 
 /**
  * Accepts plain messages, in order: due at once, no priority, no group, no time to live, no dedupe key, no id twice. \`_distinct\`: the
- * queues in \`_qs\`. Answers which ids were accepted (null: all) and the lowest number given. O(n log n).
+ * queues in \`_qs\`. Of \`_qs\`, \`_names\` and \`_heads\` one alone stands for all. Answers which ids were accepted (null: all) and the lowest
+ * number given. O(n log n).
  */
 const publishFresh = `CREATE FUNCTION seams.publish_fresh(
     _distinct int[], _qs int[], _ids text[], _names text[], _heads text[], _payloads text[],
     OUT accepted text[], OUT low double precision) LANGUAGE plpgsql ${planned} AS $$
-  DECLARE _t timestamptz := clock_timestamp();
+  DECLARE _t timestamptz := clock_timestamp(); _all int[] := ARRAY[cardinality(_ids)];
   BEGIN
     PERFORM seams.known(_distinct);
+    IF cardinality(_qs) < _all[1] THEN _qs := array_fill(_qs[1], _all); END IF;
+    IF cardinality(_names) < _all[1] THEN _names := array_fill(_names[1], _all); END IF;
+    IF cardinality(_heads) < _all[1] THEN _heads := array_fill(_heads[1], _all); END IF;
     accepted := seams.remember(_qs, _ids);
     IF accepted IS NULL THEN
       WITH added AS (
