@@ -138,6 +138,8 @@ export interface Consumer {
    * messages to a worker that is closing. Cannot fail: without an answer they come again when the consumer is closed.
    */
   readonly leave?: Effect.Effect<void> | undefined
+  /** A claim has ended in another way than by `settle`: acked in a commit, or found lost. For a consumer that remembers what it holds. */
+  readonly forget?: ((token: string, how: "acked" | "lost") => void) | undefined
   /** Marks prefetched claims whose handlers start now, so that a crash counts against them and not against their neighbours. */
   readonly start: (tokens: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<"held" | "lost">, QueueError>
   /** The heartbeat: gives each claim the full lease again, where claims have one. `cancelRequested` is reserved for backends that can cancel. */

@@ -119,6 +119,7 @@ export const runEngine = (
     }
     const loseClaim = (slot: Slot) => {
       finish(slot)
+      consumer.forget?.(slot.claimed.token, "lost")
       leaveBacklog(slot)
       slot.end()
       if (slot.interrupted !== undefined) return

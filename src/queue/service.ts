@@ -212,6 +212,7 @@ export const make = (driver: Driver, options?: MakeOptions): Effect.Effect<Servi
             ready: c.ready,
             lost: c.lost,
             leave: c.leave,
+            forget: c.forget,
             settle: (batch, next) => limited("settle", c.settle(batch, next)),
             start: (tokens) => limited("start", c.start(tokens)),
             extend: (tokens) => limited("extend", c.extend(tokens))

@@ -124,7 +124,7 @@ export class SlotControl implements Control {
   }
   get joinCommit(): Effect.Effect<() => (held: boolean | undefined) => void, ClaimLost | AlreadySettled> {
     const slot = this.#slot
-    const { finish, wake } = this.#parts
+    const { consumer, finish, wake } = this.#parts
     return Effect.as(this.#first, () => {
       slot.joined = true
       return (committed: boolean | undefined) => {
@@ -134,6 +134,7 @@ export class SlotControl implements Control {
         slot.committed = true
         slot.end()
         finish(slot)
+        consumer.forget?.(slot.claimed.token, "acked")
         wake.openUnsafe()
       }
     })

@@ -28,6 +28,8 @@ export class PostgresFault {
 
 export const serialization = "40001"
 export const deadlock = "40P01"
+/** Not within `lock_timeout`. */
+export const lockNotAvailable = "55P03"
 /** Of our own functions: a queue's number is not known. */
 export const unknownQueue = "SEQ01"
 

@@ -7,7 +7,7 @@ import type { Claimed, ClaimRequest, Consumer, Settlement } from "../../../queue
 import { soloAfter } from "../../../queue/driver.ts"
 import type { ConnectionService } from "../connection.ts"
 import type { QueueError } from "../../../queue/QueueError.ts"
-import type { PostgresFault } from "../faults.ts"
+import { lockNotAvailable, type PostgresFault } from "../faults.ts"
 import { bigint, bigints, float, floats, texts, toKey, toText } from "../params.ts"
 import type { Rows } from "../session.ts"
 import { queueError } from "./error.ts"
@@ -64,7 +64,9 @@ export const makeConsumer = (parts: ConsumerParts): Effect.Effect<Consumer, neve
   Effect.sync(() => {
     const { connection, lease, marks, numbers, queue, woken } = parts
     const { apart, hints, pollInterval, realClock, sql } = connection
-    const stepSql = sql("SELECT * FROM seams.step($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)")
+    const stepSql = sql(
+      "SELECT * FROM seams.step($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+    )
     const startSql = sql("SELECT seams.start($1, $2)")
     const extendSql = sql("SELECT seams.extend($1, $2, $3, $4)")
     const held = new Held()
@@ -83,7 +85,7 @@ export const makeConsumer = (parts: ConsumerParts): Effect.Effect<Consumer, neve
           const claims = bigints(claimsOf(parsed))
           const acked = batch.every(({ outcome }) => outcome._tag === "ack")
           const over = held.over(parsed)
-          return Effect.flatMap(
+          const call = (careful: boolean) =>
             apart(stepSql, [
               q,
               seqs,
@@ -108,8 +110,21 @@ export const makeConsumer = (parts: ConsumerParts): Effect.Effect<Consumer, neve
               next.start,
               float(lease),
               bigint(BigInt(look.above)),
-              soloAfter
-            ]),
+              soloAfter,
+              look.all,
+              careful
+            ])
+          // Somebody has locked one of these messages, as a transaction that has acked it and does not end: the others are settled without it.
+          const answered = Effect.catchIf(
+            call(false),
+            (fault) => fault.code === lockNotAvailable,
+            () => call(true)
+          )
+          return Effect.flatMap(
+            Effect.ensuring(
+              answered,
+              Effect.sync(() => marks.looked(q, look))
+            ),
             (rows) => {
               const [rest, places] = rows[rows.length - 1]!.slice(7) as unknown as [
                 readonly [claim: number | null, expired: number, wait: number | null],
@@ -161,6 +176,10 @@ export const makeConsumer = (parts: ConsumerParts): Effect.Effect<Consumer, neve
           queueError("claim")
         ),
       ready,
+      forget: (token, how) => {
+        const parsed = parseToken(token)
+        if (parsed !== undefined) held.forget(parsed, how)
+      },
       settle: (batch, next) => Effect.mapError(step(batch, next), queueError("settle")),
       start: (tokens) => touch("start", tokens, (seqs, claims) => apart(startSql, [bigints(seqs), bigints(claims)])),
       extend: (tokens) =>

@@ -15,12 +15,12 @@ const batch = 500
 
 const one = (rows: Rows) => rows[0]![0] as number
 
-export const makeDeadLetters = ({ hints, query, sql }: ConnectionService, numbers: Numbers): DeadLetters => {
+export const makeDeadLetters = ({ hints, joined, query, sql }: ConnectionService, numbers: Numbers): DeadLetters => {
   const page = sql(`SELECT ${deadColumns} FROM seams.dead WHERE q = $1 AND n > $2 ORDER BY n LIMIT $3`)
   const latest = sql(`SELECT ${deadColumns} FROM seams.dead WHERE q = $1 AND id = $2 ORDER BY n DESC LIMIT 1`)
   const count = sql("SELECT count(*)::double precision FROM seams.dead WHERE q = $1")
   const last = sql("SELECT max(n)::double precision FROM seams.dead WHERE q = $1")
-  const takeSql = sql("SELECT seams.take_dead($1, $2, $3, $4, $5)")
+  const takeSql = sql("SELECT seams.take_dead($1, $2, $3, $4, $5, $6)")
 
   const reading = <A>(
     operation: string,
@@ -34,9 +34,17 @@ export const makeDeadLetters = ({ hints, query, sql }: ConnectionService, number
     (queue: string, ids: ReadonlyArray<string> | "all"): Effect.Effect<number, QueueError> =>
       reading(operation, queue, (q) =>
         Effect.gen(function* () {
+          const inside = yield* joined
           const some = (named: ReadonlyArray<string> | null, upto: number) =>
             Effect.map(
-              query(takeSql, [q, named === null ? null : texts(named.map(toKey)), bigint(BigInt(upto)), batch, back]),
+              query(takeSql, [
+                q,
+                named === null ? null : texts(named.map(toKey)),
+                bigint(BigInt(upto)),
+                batch,
+                back,
+                !inside
+              ]),
               (rows) => rows[0]![0] as number
             )
           let total = 0
@@ -52,7 +60,9 @@ export const makeDeadLetters = ({ hints, query, sql }: ConnectionService, number
             const unique = Array.from(new Set(ids))
             for (let i = 0; i < unique.length; i += batch) total += yield* some(unique.slice(i, i + batch), 0)
           }
-          if (back && total > 0) hints.tell(String(q))
+          // Inside a transaction of the program: at its commit.
+          if (back && total > 0 && inside) yield* query("SELECT pg_notify($1, $2)", [hints.channel, String(q)])
+          else if (back && total > 0) hints.tell(String(q))
           return total
         })
       )

@@ -34,7 +34,7 @@ export const makeQueueDriver = (
   options?: QueueOptions
 ): Effect.Effect<Driver, never, Scope.Scope> =>
   Effect.gen(function* () {
-    const { apart, hints, query, realClock, server, sql } = connection
+    const { apart, hints, joined, query, realClock, server, sql } = connection
     const retention = yield* retentionOf(options)
     const scope = yield* Effect.scope
     const numbers = makeNumbers(connection)
@@ -73,31 +73,38 @@ export const makeQueueDriver = (
         )
     }
 
-    const statsSql = sql("SELECT * FROM seams.stats($1)")
+    const statsSql = sql("SELECT * FROM seams.stats($1, $2)")
     const stats = (queue: string, q: number): Effect.Effect<Stats, PostgresFault> =>
-      Effect.flatMap(query(statsSql, [q]), (rows) => {
-        const [ready, delayed, claimed, dead, oldestAge, paused, expired, more] = rows[0] as unknown as [
-          number,
-          number,
-          number,
-          number,
-          number,
-          boolean,
-          number,
-          boolean
-        ]
-        const metered = messageExpired(queue, expired)
-        return more
-          ? Effect.andThen(metered, stats(queue, q))
-          : Effect.as(metered, { ready, delayed, claimed, dead, oldestAge: ready === 0 ? 0 : oldestAge, paused })
-      })
+      Effect.flatMap(
+        Effect.flatMap(joined, (inside) => query(statsSql, [q, !inside])),
+        (rows) => {
+          const [ready, delayed, claimed, dead, oldestAge, paused, expired, more] = rows[0] as unknown as [
+            number,
+            number,
+            number,
+            number,
+            number,
+            boolean,
+            number,
+            boolean
+          ]
+          const metered = messageExpired(queue, expired)
+          return more
+            ? Effect.andThen(metered, stats(queue, q))
+            : Effect.as(metered, { ready, delayed, claimed, dead, oldestAge: ready === 0 ? 0 : oldestAge, paused })
+        }
+      )
 
-    const purgeSql = sql("SELECT removed, expired FROM seams.purge($1, $2)")
+    const purgeSql = sql("SELECT removed, expired FROM seams.purge($1, $2, $3)")
     const purge = (queue: string, q: number): Effect.Effect<number, PostgresFault> =>
       Effect.gen(function* () {
+        const inside = yield* joined
         let total = 0
         while (true) {
-          const [removed, expired] = (yield* query(purgeSql, [q, purgeBatch]))[0] as unknown as [number, number]
+          const [removed, expired] = (yield* query(purgeSql, [q, purgeBatch, !inside]))[0] as unknown as [
+            number,
+            number
+          ]
           yield* messageExpired(queue, expired)
           total += removed
           if (removed === 0) return total

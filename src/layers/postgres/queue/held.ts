@@ -10,6 +10,8 @@ interface Token {
 export class Held {
   readonly #claims = new Map<number, Set<number>>()
   readonly #apart = new Set<number>()
+  /** Claims of which all has ended, the last of it by a commit of the program: their leases go with the next call. */
+  #left: Array<bigint> = []
 
   add(claim: number, seq: number): void {
     const those = this.#claims.get(claim)
@@ -17,16 +19,24 @@ export class Held {
     else those.add(seq)
   }
 
-  /** The claims of which nothing is left once these are settled. */
+  /** The claims of which nothing is left once these are settled, or already. */
   over(tokens: ReadonlyArray<Token | undefined>): ReadonlyArray<bigint> {
     const counts = new Map<number, number>()
     for (const token of tokens) {
       if (token === undefined || this.#claims.get(token.claim)?.has(token.seq) !== true) continue
       counts.set(token.claim, (counts.get(token.claim) ?? 0) + 1)
     }
-    return Array.from(counts)
-      .filter(([claim, count]) => count >= this.#claims.get(claim)!.size)
-      .map(([claim]) => BigInt(claim))
+    const over = this.#left
+    this.#left = []
+    for (const [claim, count] of counts) if (count >= this.#claims.get(claim)!.size) over.push(BigInt(claim))
+    return over
+  }
+
+  /** It has ended otherwise. Of one that was acked in a commit the lease may go; one that was lost may still be there. */
+  forget(token: Token, how: "acked" | "lost"): void {
+    if (this.#claims.get(token.claim)?.has(token.seq) !== true) return
+    this.settled([token])
+    if (how === "acked" && !this.#claims.has(token.claim)) this.#left.push(BigInt(token.claim))
   }
 
   settled(tokens: ReadonlyArray<Token | undefined>): void {

@@ -81,16 +81,29 @@ export type StepRow = readonly [
   rest: ReadonlyArray<number | null> | null
 ]
 
-/** In the order of claims, which the server promises not to keep. */
-export const byPlace = (a: StepRow, b: StepRow): number =>
-  (a[7]?.[0] ?? 0) - (b[7]?.[0] ?? 0) || a[1] - b[1] || a[0] - b[0]
+/** In the order of claims, which the server promises not to keep. It marks the first of them as started, so it must be the server's own. */
+export const byPlace = (a: StepRow, b: StepRow): number => {
+  const [here, there] = [a[7], b[7]]
+  if (here === null || there === null) return a[0] - b[0]
+  return (here[0] ?? 0) - (there[0] ?? 0) || (here[1] ?? 0) - (there[1] ?? 0) || a[0] - b[0]
+}
 
 const freshRest: ReadonlyArray<number | null> = [0, null, null, null, null, 0, 1, 0, 0]
 
 export const claimedOf = (queue: string, claim: number, row: StepRow): Claimed => {
   const [seq, due, id, name, head, payload, grp, rest] = row
   const [rank, , enqueued, notBefore, expires, retries, deliveries, lostStarted, lostUnstarted] = (rest ??
-    freshRest) as readonly [number, null, number | null, number | null, number | null, number, number, number, number]
+    freshRest) as readonly [
+    number,
+    number | null,
+    number | null,
+    number | null,
+    number | null,
+    number,
+    number,
+    number,
+    number
+  ]
   return {
     message: envelopeOf({ queue, id, name, head, payload, rank, grp, enqueued: enqueued ?? due, notBefore, expires }),
     token: `${seq}.${claim}`,

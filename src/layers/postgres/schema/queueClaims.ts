@@ -6,19 +6,23 @@ const live = `(c.lease = ANY (_live) OR ${leased})`
 
 /**
  * Settles deliveries. Arrays name message, claim and id of each; \`_kinds\` (null: all acked) has a letter of each: a ack, x discard, r retry,
- * l release, d dead letter. Answers the places, from 1, of those whose claim held, and how many messages expired by it.
+ * l release, d dead letter. Answers the places, from 1, of those whose claim held, and how many messages expired by it. \`_careful\`: passes
+ * by those that somebody has locked, as a transaction that has acked one and has not ended; they are not answered, and left to their leases.
  */
 const settle = `CREATE FUNCTION seams.settle(
     _t timestamptz, _seqs bigint[], _claims bigint[], _ids text[], _kinds text, _delays double precision[], _reasons text[],
-    _errors text[], OUT settled int[], OUT expired int) LANGUAGE plpgsql AS $$
-  DECLARE _live bigint[];
+    _errors text[], _careful boolean, OUT settled int[], OUT expired int) LANGUAGE plpgsql AS $$
+  DECLARE _live bigint[]; _free bigint[];
   BEGIN
     expired := 0;
+    IF _careful THEN
+      _free := ARRAY(SELECT seq FROM seams.claimed WHERE seq = ANY (_seqs) FOR UPDATE SKIP LOCKED);
+    END IF;
     _live := ARRAY(SELECT lease FROM seams.lease WHERE lease = ANY (_claims) AND (until > _t OR ${restarted("span")} > _t));
     IF _kinds IS NULL THEN
       WITH gone AS (
         DELETE FROM seams.claimed c USING unnest(_seqs, _claims, _ids) WITH ORDINALITY AS s (seq, claim, id, place)
-        WHERE c.seq = s.seq AND c.claim = s.claim AND c.id = s.id AND ${live}
+        WHERE c.seq = s.seq AND c.claim = s.claim AND c.id = s.id AND (_free IS NULL OR c.seq = ANY (_free)) AND ${live}
         RETURNING s.place, c.q, c.grp),
       noted AS (INSERT INTO seams.stirred SELECT q, grp FROM gone WHERE grp IS NOT NULL)
       SELECT array_agg(place) INTO settled FROM gone;
@@ -28,7 +32,7 @@ const settle = `CREATE FUNCTION seams.settle(
       DELETE FROM seams.claimed c
       USING unnest(_seqs, _claims, _ids, string_to_array(_kinds, NULL), _delays, _reasons, _errors) WITH ORDINALITY
         AS s (seq, claim, id, kind, delay, reason, failure, place)
-      WHERE c.seq = s.seq AND c.claim = s.claim AND c.id = s.id AND ${live}
+      WHERE c.seq = s.seq AND c.claim = s.claim AND c.id = s.id AND (_free IS NULL OR c.seq = ANY (_free)) AND ${live}
       RETURNING c.*, s.kind, s.delay, s.reason, s.failure, s.place),
     back AS (
       INSERT INTO seams.message (seq, q, state, held, rank, due, enqueued, not_before, expires, retries, deliveries, lost_started,
@@ -48,7 +52,7 @@ const settle = `CREATE FUNCTION seams.settle(
   END $$`
 
 /**
- * A row of \`step\`. \`rest\` is null for a message that came fresh: rank, due, enqueued, not_before, expires (milliseconds), retries, deliveries,
+ * A row of \`step\`. \`rest\` is null for a message that came fresh, when all did: rank, due in microseconds, enqueued, not_before, expires (milliseconds), retries, deliveries,
  * lost_started, lost_unstarted. The last row has no \`seq\`: its \`rest\` is the claim's number, how many expired, and the milliseconds until time
  * brings something; \`settled\` are the places of what was settled.
  */
@@ -58,7 +62,8 @@ const stepRow = `seq double precision, due double precision, id text, name text,
 /**
  * One round trip of a worker: settles what has ended, removes leases of which nothing is left (\`_over\`), brings the queue up to now, and
  * claims up to \`_max\` messages in the order of rank, due time and number. The first \`_start\`, not counting those that lost \`_solo\`
- * started claims, begin their handlers at once. Of fresh messages only those above \`_mark\` are looked at: dead rows lie below.
+ * started claims, begin their handlers at once. Of fresh messages only those above \`_mark\` are looked at: dead rows lie below; \`_all\`: see
+ * \`tend\`. Waits a second for a lock and fails with 55P03 then; \`_careful\`: see \`settle\`.
  *
  * The last row tells of it (places settled, expired, milliseconds until time brings something); the others are the messages claimed, in no
  * order. What a loss of power undoes of it is delivered again, so it does not wait for the disk. O(\`_max\` + settled) when nothing is to be
@@ -66,7 +71,7 @@ const stepRow = `seq double precision, due double precision, id text, name text,
  */
 const step = `CREATE FUNCTION seams.step(
     _q int, _seqs bigint[], _claims bigint[], _ids text[], _kinds text, _delays double precision[], _reasons text[], _errors text[],
-    _over bigint[], _max int, _start int, _span double precision, _mark bigint, _solo int)
+    _over bigint[], _max int, _start int, _span double precision, _mark bigint, _solo int, _all boolean, _careful boolean)
   RETURNS TABLE (${stepRow}) LANGUAGE plpgsql ${planned} AS $$
   #variable_conflict use_column
   DECLARE
@@ -82,16 +87,18 @@ const step = `CREATE FUNCTION seams.step(
     _from bigint;
   BEGIN
     ${unsynced}
+    PERFORM set_config('lock_timeout', '1000', true);
     SELECT k.paused INTO _paused FROM seams.queue k WHERE k.q = _q;
     IF NOT FOUND THEN PERFORM seams.known(ARRAY[_q]); END IF;
     IF cardinality(_seqs) > 0 THEN
-      SELECT s.settled, s.expired INTO _settled, _gone FROM seams.settle(_t, _seqs, _claims, _ids, _kinds, _delays, _reasons, _errors) s;
-      -- Of a claim that was lost something is left, which only its lease leads to.
-      IF cardinality(_over) > 0 AND cardinality(_settled) = cardinality(_seqs) THEN
-        DELETE FROM seams.lease l WHERE l.lease = ANY (_over);
-      END IF;
+      SELECT s.settled, s.expired INTO _settled, _gone
+        FROM seams.settle(_t, _seqs, _claims, _ids, _kinds, _delays, _reasons, _errors, _careful) s;
     END IF;
-    _gone := _gone + seams.tend(_q, _t);
+    -- Of a claim that was lost something is left, which only its lease leads to.
+    IF cardinality(_over) > 0 AND coalesce(cardinality(_settled), 0) = cardinality(_seqs) THEN
+      DELETE FROM seams.lease l WHERE l.lease = ANY (_over);
+    END IF;
+    _gone := _gone + seams.tend(_q, _t, _all);
     IF _max > 0 AND NOT _paused THEN
       _early := ARRAY(
         SELECT m.seq FROM seams.message m WHERE m.q = _q AND m.state = 0 AND (m.expires IS NULL OR m.expires > _t)
@@ -134,13 +141,13 @@ const step = `CREATE FUNCTION seams.step(
             f.payload FROM taken f
           RETURNING *)
         SELECT p.seq::double precision, seams.millis(p.due), p.id, p.name, p.head, p.payload, p.grp,
-          ARRAY[p.rank, seams.millis(p.due), seams.millis(p.enqueued), seams.millis(p.not_before), seams.millis(p.expires), p.retries,
+          ARRAY[p.rank, round(date_part('epoch', p.due) * 1000000), seams.millis(p.enqueued), seams.millis(p.not_before), seams.millis(p.expires), p.retries,
             p.deliveries, p.lost_started, p.lost_unstarted], NULL::int[]
         FROM put p;
       END IF;
     END IF;
     settled := _settled;
-    rest := ARRAY[_claim, _gone, CASE WHEN _found < _max AND NOT _paused THEN seams.soon(_q, clock_timestamp()) END];
+    rest := ARRAY[_claim, _gone, CASE WHEN _found < _max AND NOT _paused THEN seams.soon(_q, clock_timestamp(), _all) END];
     RETURN NEXT;
   END $$`
 
@@ -185,7 +192,7 @@ const extend = `CREATE FUNCTION seams.extend(_seqs bigint[], _claims bigint[], _
 const ack = `CREATE FUNCTION seams.ack(_seq bigint, _claim bigint, _id text) RETURNS boolean LANGUAGE plpgsql ${planned} AS $$
   BEGIN
     RETURN (SELECT settled IS NOT NULL
-      FROM seams.settle(clock_timestamp(), ARRAY[_seq], ARRAY[_claim], ARRAY[_id], NULL, NULL, NULL, NULL));
+      FROM seams.settle(clock_timestamp(), ARRAY[_seq], ARRAY[_claim], ARRAY[_id], NULL, NULL, NULL, NULL, false));
   END $$`
 
 export const queueClaims: ReadonlyArray<string> = [settle, step, start, extend, ack]

@@ -3,7 +3,8 @@ import { restarted } from "./sharedSql.ts"
 
 /**
  * Lets the lines of groups move on, of which something came or went: a line without a living head gets its next message as head, and a
- * head that nobody has seen yet gives way to one that was due before it. Locks lines in the order of their names.
+ * head that nobody has seen yet gives way to one that was due before it. Locks lines in the order of their names, and never waits for a
+ * message: a transaction of the program may hold one (\`replace\`), and then the note stays.
  */
 const promote = `CREATE FUNCTION seams.promote(_q int) RETURNS void LANGUAGE plpgsql AS $$
   DECLARE _grp text; _head bigint; _living record; _next record;
@@ -19,6 +20,13 @@ const promote = `CREATE FUNCTION seams.promote(_q int) RETURNS void LANGUAGE plp
         UNION ALL SELECT seq, due, true FROM seams.claimed WHERE seq = _head) AS living LIMIT 1;
       CONTINUE WHEN FOUND AND _living.fixed;
       SELECT seq, due INTO _next FROM seams.message WHERE q = _q AND grp = _grp AND state = 3 ORDER BY due, seq LIMIT 1;
+      IF _next.seq IS NOT NULL THEN
+        PERFORM 1 FROM seams.message WHERE seq = _next.seq AND state = 3 FOR UPDATE SKIP LOCKED;
+        IF NOT FOUND THEN
+          INSERT INTO seams.stirred VALUES (_q, _grp);
+          CONTINUE;
+        END IF;
+      END IF;
       IF _living.seq IS NULL THEN
         IF _next.seq IS NULL THEN
           DELETE FROM seams.line WHERE q = _q AND grp = _grp;
@@ -41,13 +49,18 @@ const promote = `CREATE FUNCTION seams.promote(_q int) RETURNS void LANGUAGE plp
 /**
  * Brings a queue up to a moment: claims whose lease is over come back, messages become due or expire, lines move on. At most a thousand of
  * each kind. Answers how many expired. Costs five looks into indexes when there is nothing to do.
+ *
+ * Dead rows that an old snapshot keeps alive lie at the begin of these indexes, so a look at all of them is for now and then (\`_all\`); the
+ * others begin two seconds ago.
  */
-const tend = `CREATE FUNCTION seams.tend(_q int, _t timestamptz) RETURNS int LANGUAGE plpgsql AS $$
-  DECLARE _leases bigint[]; _some int := 0; _lost boolean; _due boolean; _expired boolean; _stirred boolean;
+const tend = `CREATE FUNCTION seams.tend(_q int, _t timestamptz, _all boolean DEFAULT true) RETURNS int LANGUAGE plpgsql AS $$
+  DECLARE
+    _leases bigint[]; _some int := 0; _lost boolean; _due boolean; _expired boolean; _stirred boolean;
+    _from timestamptz := CASE WHEN _all THEN '-infinity' ELSE _t - interval '2 seconds' END;
   BEGIN
-    SELECT EXISTS (SELECT 1 FROM seams.lease WHERE q = _q AND until <= _t),
-      EXISTS (SELECT 1 FROM seams.message WHERE q = _q AND state = 1 AND due <= _t),
-      EXISTS (SELECT 1 FROM seams.message WHERE q = _q AND expires IS NOT NULL AND expires <= _t),
+    SELECT EXISTS (SELECT 1 FROM seams.lease WHERE q = _q AND until > _from AND until <= _t),
+      EXISTS (SELECT 1 FROM seams.message WHERE q = _q AND state = 1 AND due > _from AND due <= _t),
+      EXISTS (SELECT 1 FROM seams.message WHERE q = _q AND expires IS NOT NULL AND expires > _from AND expires <= _t),
       EXISTS (SELECT 1 FROM seams.stirred WHERE q = _q)
       INTO _lost, _due, _expired, _stirred;
     IF _lost THEN
@@ -85,20 +98,28 @@ const tend = `CREATE FUNCTION seams.tend(_q int, _t timestamptz) RETURNS int LAN
     RETURN _some;
   END $$`
 
-/** Milliseconds until time makes something claimable; null: never. A head that expires lets its line move on. */
-const soon = `CREATE FUNCTION seams.soon(_q int, _t timestamptz) RETURNS double precision LANGUAGE plpgsql AS $$
-  DECLARE _next timestamptz; _lease timestamptz;
+/**
+ * Milliseconds until time makes something claimable; null: never. A head that expires lets its line move on. What is over and still there is
+ * locked by somebody, perhaps for long, and looked at again in a moment. \`_all\`: see \`tend\`; a look that left leases and what is older out is
+ * followed by another within a second.
+ */
+const soon = `CREATE FUNCTION seams.soon(_q int, _t timestamptz, _all boolean) RETURNS double precision LANGUAGE plpgsql AS $$
+  DECLARE
+    _next timestamptz; _lease timestamptz := _t + interval '1 second';
+    _from timestamptz := CASE WHEN _all THEN '-infinity' ELSE _t - interval '2 seconds' END;
   BEGIN
-    IF EXISTS (SELECT 1 FROM seams.stirred WHERE q = _q) THEN RETURN 10; END IF;
-    SELECT greatest(until, ${restarted("span")}) INTO _lease FROM seams.lease
-      WHERE q = _q ORDER BY until LIMIT 1;
-    -- What is over and still there is locked by somebody.
-    IF _lease <= _t THEN _lease := _t + interval '250 milliseconds'; END IF;
+    IF EXISTS (SELECT 1 FROM seams.stirred WHERE q = _q) THEN RETURN 25; END IF;
+    IF _all THEN
+      SELECT greatest(until, ${restarted("span")}) INTO _lease FROM seams.lease WHERE q = _q ORDER BY until LIMIT 1;
+      IF _lease <= _t THEN _lease := _t + interval '250 milliseconds'; END IF;
+    END IF;
     _next := least(_lease,
-      (SELECT min(due) FROM seams.message WHERE q = _q AND state = 1),
-      (SELECT min(expires) FROM seams.message WHERE q = _q AND expires IS NOT NULL AND EXISTS (SELECT 1 FROM seams.line WHERE q = _q)));
+      (SELECT min(due) FROM seams.message WHERE q = _q AND state = 1 AND due > _from),
+      (SELECT min(expires) FROM seams.message WHERE q = _q AND expires IS NOT NULL AND expires > _from
+        AND EXISTS (SELECT 1 FROM seams.line WHERE q = _q)));
     IF _next IS NULL THEN RETURN NULL; END IF;
-    RETURN greatest(0, ceil(date_part('epoch', _next - _t) * 1000));
+    IF _next <= _t THEN RETURN 25; END IF;
+    RETURN ceil(date_part('epoch', _next - _t) * 1000);
   END $$`
 
 const forgetIn = (next: number) =>
