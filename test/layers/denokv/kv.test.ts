@@ -200,6 +200,28 @@ describe("a large commit", () => {
     })
   )
 
+  it.live("that was driven out is done as it was decided, whatever an earlier attempt wrote down", () =>
+    Effect.gen(function* () {
+      const connection = yield* DenoKv.makeConnection(memory)
+      // An earlier attempt came to a second record, which begins in the middle of an item.
+      const beside: typeof connection.write = (write) =>
+        connection.write({
+          ...write,
+          mutations: write.mutations.flatMap((mutation) =>
+            mutation._tag === "Set" && mutation.key[1] === "x"
+              ? [mutation, { ...mutation, key: [...mutation.key.slice(0, 3), 1], value: Uint8Array.of(55) }]
+              : [mutation]
+          )
+        })
+      const kv = yield* Effect.flatMap(DenoKv.makeKvDriver({ ...connection, write: beside }), (driver) =>
+        Kv.make(driver)
+      )
+      yield* on(kv, Kv.atomic(Array.from({ length: 30 }, (_, i) => Kv.sum(["n", i], 1n))))
+      assert.strictEqual(valueOf(yield* kv.get(["n", 29])), 1n)
+      assert.strictEqual((yield* entriesBelow(connection.native, [own, "x"])).length, 0)
+    })
+  )
+
   it.live("tells its Conflict, and leaves nothing and nobody waiting", () =>
     Effect.gen(function* () {
       const { kv, native } = yield* serviceAndHandle(memory)

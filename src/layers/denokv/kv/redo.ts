@@ -12,7 +12,7 @@ import { nativeLimits, put, remove } from "../native.ts"
 import { encodeEnvelope, encodeTail } from "./envelope.ts"
 import type { Generation } from "./generation.ts"
 import { openGeneration, setGeneration } from "./generation.ts"
-import { generationKey, lineKey, nativeKey, ownKeySize, redoKey, redoOf, tailKey } from "./keys.ts"
+import { generationKey, lineKey, nativeKey, ownKeySize, redoOf, tailKey } from "./keys.ts"
 import { lineValue } from "./lines.ts"
 import { again, readAgain } from "./again.ts"
 
@@ -167,7 +167,10 @@ export const apply = (connection: ConnectionService, generation: Generation): Ef
       connection,
       connection.list({ prefix: redoOf(generation.by) }, { limit: nativeLimits.list })
     )
-    const parts = records.flatMap(({ value }) => (value instanceof Uint8Array ? [value] : []))
+    // Behind them there may be records of an earlier attempt, which came to more and was driven out.
+    const parts = records
+      .slice(0, generation.parts)
+      .flatMap(({ value }) => (value instanceof Uint8Array ? [value] : []))
     // Somebody else is done with it.
     if (parts.length < generation.parts) return
     const whole = { commitId: generation.by, generation: generation.number, position: generation.versionstamp }
@@ -178,7 +181,7 @@ export const apply = (connection: ConnectionService, generation: Generation): Ef
       checks,
       mutations: [
         setGeneration(openGeneration(generation.number + 1, generation.base)),
-        ...parts.map((_, part) => remove(redoKey(generation.by, part)))
+        ...records.map(({ key }) => remove(key))
       ],
       bump: true
     })
