@@ -24,7 +24,7 @@ import { Kv } from "./service.ts"
 import { formatKey } from "./value.ts"
 
 /**
- * Which part of a collection to list: bounds are keys of the collection.
+ * Which part of a collection to list: bounds are keys of the collection; beside `under` they must begin with it.
  *
  * @since 0.1.0
  * @category options
@@ -257,10 +257,11 @@ export const collection = <S extends Schema.Top, KS extends KeySchema = Schema.C
 
   const selector = (listOptions: CollectionListOptions<K> | undefined) => {
     const all = [...prefix, ...(listOptions?.under ?? [])] as unknown as Key
-    if (listOptions?.start !== undefined && listOptions.end !== undefined)
-      return { start: at(listOptions.start), end: at(listOptions.end) }
-    if (listOptions?.start !== undefined) return { prefix: all, start: at(listOptions.start) }
-    return listOptions?.end === undefined ? { prefix: all } : { prefix: all, end: at(listOptions.end) }
+    return {
+      prefix: all,
+      start: listOptions?.start === undefined ? undefined : at(listOptions.start),
+      end: listOptions?.end === undefined ? undefined : at(listOptions.end)
+    }
   }
 
   const decodeChanges = (

@@ -96,12 +96,7 @@ export type Selector =
   | {
       readonly prefix: ReadonlyArray<KeyPart>
       readonly start?: Key | undefined
-      readonly end?: undefined
-    }
-  | {
-      readonly prefix: ReadonlyArray<KeyPart>
-      readonly end: Key
-      readonly start?: undefined
+      readonly end?: Key | undefined
     }
   | { readonly start: Key; readonly end: Key; readonly prefix?: undefined }
 

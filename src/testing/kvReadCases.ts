@@ -108,6 +108,7 @@ export const readCases = (test: Cases): void => {
         assert.deepStrictEqual(yield* collect(kv, { prefix, end: key("p", "c") }), ["a", "b"])
         assert.deepStrictEqual(yield* collect(kv, { prefix, end: key("p", "c", 1) }), ["a", "b", "c"])
         assert.deepStrictEqual(yield* collect(kv, { start: key("p", "b"), end: key("p", "d") }), ["b", "c", "c1"])
+        assert.deepStrictEqual(yield* collect(kv, { prefix, start: key("p", "b"), end: key("p", "c") }), ["b"])
         assert.deepStrictEqual(yield* collect(kv, { start: key("o"), end: key("p", "b") }), [
           "before",
           "the prefix itself",
@@ -321,6 +322,9 @@ export const readCases = (test: Cases): void => {
           ["feb", 1],
           ["jan", 1]
         ])
+        assert.deepStrictEqual(yield* days({ under: ["jan"], start: ["jan", 2], end: ["jan", 3] }), [["jan", 2]])
+        const beyond = yield* Effect.flip(days({ under: ["feb"], start: ["feb", 1], end: ["jan", 2] }))
+        assert.strictEqual(beyond.reason._tag, "InvalidKey")
         const page = yield* Days.page({ limit: 3 })
         assert.deepStrictEqual(
           page.entries.map((entry) => Option.getOrUndefined(Days.keyOf(entry.key))),
