@@ -186,6 +186,13 @@ const placeAt = (
       if (isRemote(path) && !URL.canParse(path)) return new Problem("it is no URL")
       if (!isRemote(path) && /^[a-z][a-z0-9+.-]*:\/\//i.test(path))
         return new Problem("its scheme is none of http:// and https://; give one of these, or a path")
+      // As a path it would be a new and empty file, on this machine.
+      if (!isRemote(path) && source !== "DENO_KV_PATH" && source !== option("denokv.address"))
+        return new Problem("it is no URL with http:// or https://; a path goes into DENO_KV_PATH")
+      if (!isRemote(path) && /^[^/\\]+:\d+$/.test(path))
+        return new Problem(
+          "it is a host and a port; give a URL with http:// or https://, or a path with its folder, as in ./name"
+        )
       return {
         // One from the environment may be meant for another program; one from the options is a mistake, which the room names.
         place: { backend: server, path, token: isRemote(path) ? token : own },

@@ -314,6 +314,13 @@ describe("Deno KV and SQLite", () => {
       assert.strictEqual(error.reason._tag, "InvalidAddress")
       assert.notInclude(error.message, "hunter2")
     }
+    // A server's address without its scheme is no name of a new file; only a variable for paths takes one.
+    for (const name of ["DENO_KV_URL", "services__kv__http__0", "DENO_KV_PATH"]) {
+      const problem = refused("kv", { [name]: "kv.internal:4512", DENO_KV_ACCESS_TOKEN: "hunter2" })
+      assert.strictEqual(problem.reason._tag, "InvalidAddress")
+      assert.match(problem.message, new RegExp(`${name}.*http://`))
+    }
+    assert.include(refused("kv", { DENO_KV_URL: "data/kv.db" }).message, "DENO_KV_PATH")
     const error = refused("kv", { SEAMS_DATA: "redis://:hunter2@h" })
     assert.include(error.message, "SEAMS_DATA")
     assert.include(error.message, "path of a file")
