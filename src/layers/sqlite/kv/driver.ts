@@ -50,12 +50,14 @@ export const makeKvDriver = (
     const upwards = range("ASC")
     const downwards = range("DESC")
 
-    const get = (key: Packed): Stored | undefined => {
+    /** `time` is one for all that is read together: what one commit gave one deadline is there or gone as a whole. */
+    const get = (key: Packed, time: number): Stored | undefined => {
       const row = one.get(toBytes(key)) as readonly [number | null, number, string | Uint8Array, string] | undefined
       if (row === undefined) return undefined
       const [exp, kind, v, vs] = row
-      return exp === null || exp > now() ? storedOf(key, { exp, kind, v, vs }) : undefined
+      return exp === null || exp > time ? storedOf(key, { exp, kind, v, vs }) : undefined
     }
+    const getAll = (keys: ReadonlyArray<Packed>, time: number) => keys.map((key) => get(key, time))
     const getManyError = kvError("getMany")
     const head = () => counter.get() as { readonly counter: number; readonly floor: number }
 
@@ -128,7 +130,7 @@ export const makeKvDriver = (
       now: Effect.sync(now),
       getMany: (keys) =>
         Effect.mapError(
-          keys.length === 1 ? read(() => [get(keys[0]!)]) : read(() => keys.map(get), asSnapshot),
+          keys.length === 1 ? read(() => [get(keys[0]!, now())]) : read(() => getAll(keys, now()), asSnapshot),
           getManyError
         ),
       list: ({ end, start }, { limit, reverse }) =>

@@ -24,9 +24,9 @@ interface LineRow {
 export const makeLog = (
   connection: ConnectionService,
   meta: () => { readonly counter: number; readonly floor: number },
-  get: (key: Packed) => Stored | undefined
+  get: (key: Packed, time: number) => Stored | undefined
 ): Driver["log"] => {
-  const { prepare, read, storeId, wake } = connection
+  const { now, prepare, read, storeId, wake } = connection
   const lines = "SELECT n, k, op, cid FROM seams_log WHERE n > ? AND n <= ? AND op > 0"
   const all = prepare(`${lines} ORDER BY n, k LIMIT ?`)
   const within = prepare(`${lines} AND k >= ? AND k < ? ORDER BY n, k LIMIT ?`)
@@ -59,6 +59,7 @@ export const makeLog = (
       next = whole.length > 0 ? last.n - 1 : last.n
       rows = whole.length > 0 ? whole : fetch(watched, last.n - 1, last.n, Number.MAX_SAFE_INTEGER)
     }
+    const time = now()
     const found: Array<LogLine> = []
     for (const row of rows) {
       const key = fromBytes(row.k)
@@ -67,7 +68,7 @@ export const makeLog = (
         key,
         versionstamp: stampOf(row.n, row.cid),
         op: row.op === opPut ? "put" : row.op === opDelete ? "delete" : "expire",
-        entry: get(key)
+        entry: get(key, time)
       })
     }
     return { _tag: "Lines", lines: found, next: cursorOf(storeId, next), more: next < counter }
