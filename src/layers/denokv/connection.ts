@@ -80,9 +80,14 @@ export const makeConnection = (
     const clock = yield* Clock.Clock
     const realClock = Clock.Clock.defaultValue()
     const calls = makeCalls(target, realClock)
+    let waking: Wake | undefined
     const native = yield* Effect.acquireRelease(
       Effect.provideService(openNative(target, makeFetch(target, calls.signal)), Clock.Clock, realClock),
-      (handle) => calls.close(handle),
+      (handle) =>
+        Effect.andThen(
+          calls.close(handle),
+          Effect.sync(() => waking?.closed())
+        ),
       { interruptible: true }
     )
     const { call } = calls
@@ -95,6 +100,7 @@ export const makeConnection = (
       watch: () => native.watch([bumpKey], { raw: true }),
       realClock
     })
+    waking = wake
     return {
       address: target.address,
       kind: target.kind,

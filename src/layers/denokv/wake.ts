@@ -26,6 +26,8 @@ export interface Wake {
   readonly wait: (version: number) => Effect.Effect<void>
   /** A commit of this connection, with its place. */
   readonly changed: (versionstamp: string) => void
+  /** All who wait look again, once the store is closed: their reads then fail, and nothing else would wake them. */
+  readonly closed: () => void
 }
 
 export interface WakeOptions {
@@ -46,11 +48,12 @@ export const makeWake = (options: WakeOptions): Effect.Effect<Wake, never, Scope
       signal.raise()
     }
     const version = () => signal.version
+    const closed = () => signal.raise()
     switch (options.kind) {
       case "memory":
-        return { version, changed, wait: (since) => signal.after(since) }
+        return { version, changed, closed, wait: (since) => signal.after(since) }
       case "file":
-        return { version, changed, wait: yield* polled(options, signal, own) }
+        return { version, changed, closed, wait: yield* polled(options, signal, own) }
       case "remote": {
         let watching = false
         const live = { yes: false }
@@ -61,7 +64,7 @@ export const makeWake = (options: WakeOptions): Effect.Effect<Wake, never, Scope
             watching = true
             return Effect.andThen(Effect.forkIn(watched(options, signal, live), scope), waited)
           }).pipe(Effect.asVoid, Effect.provideService(Clock.Clock, options.realClock))
-        return { version, changed, wait }
+        return { version, changed, closed, wait }
       }
     }
   })

@@ -85,7 +85,13 @@ export const makeConnection = (options?: Options): Effect.Effect<ConnectionServi
     const filename = memory ? given : fileAt(given)
 
     let owned: Database | undefined
-    yield* Effect.addFinalizer(() => Effect.sync(() => owned?.close()))
+    let waking: Wake | undefined
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        owned?.close()
+        waking?.closed()
+      })
+    )
     const { database, storeId } = yield* openDatabase({
       filename,
       memory,
@@ -103,6 +109,7 @@ export const makeConnection = (options?: Options): Effect.Effect<ConnectionServi
       dataVersion: dataVersionOf(prepare),
       realClock
     })
+    waking = wake
     const writer = yield* makeWriter({
       database,
       prepare,

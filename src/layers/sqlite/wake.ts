@@ -32,6 +32,8 @@ export interface Wake {
   readonly wait: (topic: number, version: number) => Effect.Effect<void>
   /** A commit of this connection. */
   readonly changed: (topics: ReadonlySet<number>) => void
+  /** All who wait look again, once the database is closed: their reads then fail, and nothing else would wake them. */
+  readonly closed: () => void
 }
 
 export interface WakeOptions {
@@ -75,6 +77,11 @@ export const makeWake = (options: WakeOptions): Effect.Effect<Wake, never, Scope
       return true
     }
 
+    const closed = () => {
+      foreign++
+      resume(() => true)
+    }
+
     const wanted = yield* Latch.make(false)
     const hint = yield* Latch.make(false)
     if (file !== undefined)
@@ -97,7 +104,7 @@ export const makeWake = (options: WakeOptions): Effect.Effect<Wake, never, Scope
           if (waiters.size === 0) hint.openUnsafe()
         })
       })
-    return { version, wait, changed }
+    return { version, wait, changed, closed }
   })
 
 const poll = (

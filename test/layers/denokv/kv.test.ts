@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Layer, Option, Stream } from "effect"
+import { Deferred, Effect, Exit, Fiber, Layer, Option, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as Kv from "../../../src/Kv.ts"
 import * as DenoKv from "../../../src/layers/denokv/index.ts"
@@ -255,6 +255,28 @@ describe("a layer", () => {
       assert.strictEqual(error.reason._tag === "Unavailable" && error.reason.lasting, true)
       assert.isFalse(error.isRetryable)
       assert.strictEqual(yield* reasonOf(kv.set(["a"], 2)), "Unavailable")
+    })
+  )
+
+  it.live("ends the watches of its store with an error when it is closed", () =>
+    Effect.gen(function* () {
+      for (const path of [":memory:", yield* temporaryFile]) {
+        const scope = yield* Scope.make()
+        const connection = yield* Scope.provide(DenoKv.makeConnection({ path }), scope)
+        const waits = yield* Deferred.make<void>()
+        const { wake } = connection
+        const wait: typeof wake.wait = (version) =>
+          Effect.andThen(Deferred.succeed(waits, undefined), wake.wait(version))
+        const driver = yield* Scope.provide(DenoKv.makeKvDriver({ ...connection, wake: { ...wake, wait } }), scope)
+        const kv = yield* Scope.provide(Kv.make(driver), scope)
+        const ended = yield* Effect.forkChild(Effect.flip(Stream.runDrain(kv.watchPrefix([]))), {
+          startImmediately: true
+        })
+        yield* Deferred.await(waits)
+        yield* Scope.close(scope, Exit.void)
+        const error = yield* Effect.timeout(Fiber.join(ended), "5 seconds")
+        assert.include(error.message, "closed")
+      }
     })
   )
 

@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Option } from "effect"
+import { Deferred, Effect, Exit, Fiber, Option, Scope, Stream } from "effect"
 import * as Kv from "../../../src/Kv.ts"
 import * as Sqlite from "../../../src/layers/sqlite/index.ts"
+import { temporaryFile } from "./processes.ts"
 
 describe("what is read together", () => {
   it.effect("is judged at one moment: of one commit with one deadline nothing is gone before the rest", () =>
@@ -23,4 +24,31 @@ describe("what is read together", () => {
       assert.deepStrictEqual(read._tag === "Lines" && read.lines.map(({ entry }) => entry !== undefined), [true, true])
     })
   )
+})
+
+describe("a watch", () => {
+  for (const [kind, file] of [
+    ["a file", temporaryFile],
+    ["memory", Effect.succeed(":memory:")]
+  ] as const) {
+    it.live(`of ${kind} ends with an error once its layer is closed`, () =>
+      Effect.gen(function* () {
+        const scope = yield* Scope.make()
+        const connection = yield* Scope.provide(Sqlite.makeConnection({ filename: yield* file }), scope)
+        const waits = yield* Deferred.make<void>()
+        const { wake } = connection
+        const wait: typeof wake.wait = (topic, version) =>
+          Effect.andThen(Deferred.succeed(waits, undefined), wake.wait(topic, version))
+        const driver = yield* Sqlite.makeKvDriver({ ...connection, wake: { ...wake, wait } })
+        const kv = yield* Scope.provide(Kv.make(driver), scope)
+        const ended = yield* Effect.forkChild(Effect.flip(Stream.runDrain(kv.watchPrefix([]))), {
+          startImmediately: true
+        })
+        yield* Deferred.await(waits)
+        yield* Scope.close(scope, Exit.void)
+        const error = yield* Effect.timeout(Fiber.join(ended), "5 seconds")
+        assert.include(error.message, "closed")
+      })
+    )
+  }
 })
