@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Deferred, Effect, Exit, Fiber, Layer, Option, Scope, Stream } from "effect"
+import { Deferred, Effect, Exit, Fiber, Latch, Layer, Option, Scope, Stream } from "effect"
 import { TestClock } from "effect/testing"
 import * as Kv from "../../../src/Kv.ts"
 import * as DenoKv from "../../../src/layers/denokv/index.ts"
+import { nativeLimits } from "../../../src/layers/denokv/native.ts"
 import { entriesBelow, own, serviceAndHandle, serviceAt, temporaryFile } from "./support.ts"
 
 const memory = { path: ":memory:" }
@@ -234,6 +235,71 @@ describe("a large commit", () => {
       assert.strictEqual(yield* reasonOf(on(kv, Kv.atomic([...steps, Kv.sum(["text"], 1n)]))), "NotACounter")
       assert.strictEqual((yield* entriesBelow(native, ["n"])).length, 0)
       yield* kv.set(["a"], 3)
+    })
+  )
+})
+
+describe("what is read in parts", () => {
+  /**
+   * A service whose reads in parts meet a token that moves between two keys: in the first two rounds it is at the one while the other is
+   * looked at, so that both rounds find the same, which never was.
+   */
+  const withToken = (at: { readonly first: Kv.Key; readonly second: Kv.Key }) =>
+    Effect.gen(function* () {
+      const connection = yield* DenoKv.makeConnection(memory)
+      const over = (changes: Partial<typeof connection>) =>
+        Effect.flatMap(DenoKv.makeKvDriver({ ...connection, ...changes }), (driver) => Kv.make(driver))
+      const other = yield* over({})
+      const move = (from: Kv.Key, to: Kv.Key) => on(other, Kv.atomic([Kv.delete(from), Kv.set(to, "token")]))
+      yield* move(at.first, at.second)
+      const passed = Latch.makeUnsafe(false)
+      let rounds = 0
+      const first = <A, E>(read: Effect.Effect<A, E>) =>
+        Effect.suspend(() => {
+          passed.closeUnsafe()
+          if (rounds++ >= 2) return Effect.ensuring(read, passed.open)
+          return move(at.first, at.second).pipe(
+            Effect.orDie,
+            Effect.andThen(read),
+            Effect.tap(() => Effect.orDie(move(at.second, at.first))),
+            Effect.ensuring(passed.open)
+          )
+        })
+      const second = <A, E>(read: Effect.Effect<A, E>) => Effect.andThen(passed.await, read)
+      return { connection, first, other, over, second } as const
+    })
+
+  it.live("is a state that the store had: of a token that moves between two of many keys there is one", () =>
+    Effect.gen(function* () {
+      const at = { first: ["a"], second: ["z"] } as const
+      const { connection, first, over, second } = yield* withToken(at)
+      const kv = yield* over({
+        getMany: (keys) => {
+          const read = connection.getMany(keys)
+          const names = new Set(keys.map(([name]) => name))
+          return names.has("a") ? first(read) : names.has("z") ? second(read) : read
+        }
+      })
+      const many = [at.first, ...Array.from({ length: 14 }, (_, i) => ["n", i] as const), at.second]
+      assert.deepStrictEqual((yield* kv.getMany(many)).map(valueOf).filter(Boolean), ["token"])
+    })
+  )
+
+  it.live("and so is a page of more entries than one read has", () =>
+    Effect.gen(function* () {
+      const at = { first: ["p", -1], second: ["p", 1_000] } as const
+      const { connection, first, other, over, second } = yield* withToken(at)
+      yield* on(other, Kv.atomic(Array.from({ length: 600 }, (_, i) => Kv.set(["p", i], i))))
+      const kv = yield* over({
+        list: (selector, options) => {
+          const read = connection.list(selector, options)
+          if (options.limit < 100 || selector.start?.[0] === own) return read
+          return options.limit === nativeLimits.list ? first(read) : second(read)
+        }
+      })
+      const page = yield* kv.page({ prefix: ["p"] }, { limit: 800 })
+      assert.strictEqual(page.entries.filter(({ value }) => value === "token").length, 1)
+      assert.strictEqual(page.entries.length, 601)
     })
   )
 })

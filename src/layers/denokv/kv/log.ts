@@ -10,12 +10,10 @@ import { KvError } from "../../../kv/KvError.ts"
 import type { Cursor } from "../../../kv/model.ts"
 import { readCount } from "../initial.ts"
 import type { NativeFault } from "../faults.ts"
-import type { NativeEntry } from "../native.ts"
-import { nativeLimits } from "../native.ts"
+import { linesBetween, recordsOf } from "./between.ts"
 import { kvError } from "./error.ts"
-import { floorKey, generationOfLine, lineKey, linesOf } from "./keys.ts"
-import type { Line } from "./lines.ts"
-import { positionOfLine, readLine, stampOfLine } from "./lines.ts"
+import { floorKey, lineKey } from "./keys.ts"
+import { positionOfLine, stampOfLine } from "./lines.ts"
 import type { Reads } from "./reads.ts"
 import type { Place } from "./stamps.ts"
 import { cursorOf, cursorPosition, positionOf, readCursor, readStamp } from "./stamps.ts"
@@ -35,21 +33,6 @@ export const makeLog = (store: Store, reads: Reads): Driver["log"] => {
     generation: generation.number
   }))
 
-  /** All records of a generation, in the order of their keys. */
-  const recordsOf = (generation: number): Effect.Effect<ReadonlyArray<NativeEntry>, NativeFault> =>
-    Effect.gen(function* () {
-      const records: Array<NativeEntry> = []
-      const end = linesOf(generation + 1)
-      let start: NativeEntry["key"] = linesOf(generation)
-      while (true) {
-        const found = yield* store.list({ start, end }, { limit: nativeLimits.list })
-        for (const entry of found) if (generationOfLine(entry.key) === generation) records.push(entry)
-        const last = found.at(-1)
-        if (found.length < nativeLimits.list || last === undefined) return records
-        start = [...last.key, 0]
-      }
-    })
-
   const read = (from: Place, watched: Watched, limit: number): Effect.Effect<LogRead, NativeFault | KvError> =>
     Effect.gen(function* () {
       const upTo = yield* known(from)
@@ -65,7 +48,7 @@ export const makeLog = (store: Store, reads: Reads): Driver["log"] => {
           more = true
           break
         }
-        const lines = linesBetween(next, upTo.position, yield* recordsOf(generation))
+        const lines = linesBetween(next, upTo.position, yield* recordsOf(store, generation))
         let full = false
         for (const line of lines) {
           if (ops.length >= limit) {
@@ -142,27 +125,6 @@ export const makeLog = (store: Store, reads: Reads): Driver["log"] => {
 
 const failing = <A>(effect: Effect.Effect<A, NativeFault | KvError>): Effect.Effect<A, KvError> =>
   Effect.mapError(effect, (error) => (error instanceof KvError ? error : kvError("watch")(error)))
-
-/** Lines behind a place and up to a position, oldest first. */
-const linesBetween = (after: Place, upTo: string, records: ReadonlyArray<NativeEntry>): ReadonlyArray<Line> => {
-  const wanted: Array<readonly [string, NativeEntry]> = []
-  for (const entry of records) {
-    const position = positionOfLine(entry)
-    if (position !== undefined && position > after.position && position <= upTo) wanted.push([position, entry])
-  }
-  wanted.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0))
-  const lines: Array<Line> = []
-  for (const [, entry] of wanted) {
-    const line = readLine(entry)
-    if (line === undefined) continue
-    const last = lines.at(-1)
-    // A commit with very many keys has several records.
-    if (last !== undefined && last.position === line.position)
-      lines[lines.length - 1] = { ...last, ops: [...last.ops, ...line.ops] }
-    else lines.push(line)
-  }
-  return lines
-}
 
 const trimmed = (detail: string): LogRead => ({ _tag: "Trimmed", detail })
 

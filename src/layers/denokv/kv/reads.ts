@@ -9,6 +9,7 @@ import type { KvError } from "../../../kv/KvError.ts"
 import type { NativeFault } from "../faults.ts"
 import type { NativeEntry } from "../native.ts"
 import { nativeLimits } from "../native.ts"
+import { untouched } from "./between.ts"
 import type { Foreign, Found } from "./envelope.ts"
 import { decodeEnvelope, decodeTail, stampOfFound, storedOf } from "./envelope.ts"
 import { foreignEntry, kvError, reservedKey, unavailable } from "./error.ts"
@@ -85,8 +86,9 @@ export const makeReads = (store: Store): Reads => {
 
   interface Collected {
     readonly found: ReadonlyArray<Found | Foreign | undefined>
-    /** When the same before and behind, nothing was committed in between. */
-    readonly states: ReadonlySet<string>
+    /** Of the oldest snapshot and of the newest. */
+    readonly from: Place
+    readonly upTo: Place
   }
 
   const collect = (keys: ReadonlyArray<Packed>): Effect.Effect<Collected, NativeFault> =>
@@ -98,29 +100,28 @@ export const makeReads = (store: Store): Reads => {
       ),
       (snapshots) => ({
         found: snapshots.flatMap(({ chunk, snapshot }) => chunk.map((key, i) => note(key, snapshot.entries[i]!))),
-        states: new Set(snapshots.map(({ snapshot }) => `${snapshot.generation.versionstamp} ${snapshot.position}`))
+        ...spanOf(snapshots.map(({ snapshot }) => snapshot))
       })
     )
 
   /**
-   * Several snapshots that show one state: nothing was committed between them, or two rounds of them found the same entries, which then
-   * were all there between the two.
+   * Several snapshots that show one state: no commit between the oldest and the newest of them touched these keys. Entries alone do not
+   * tell: one that is missing in two rounds of reads may have been there in between.
    */
   const severalSnapshots = (
     keys: ReadonlyArray<Packed>
   ): Effect.Effect<ReadonlyArray<Stored | undefined>, NativeFault | KvError> =>
     Effect.gen(function* () {
-      let before: Collected | undefined
+      const asked = new Set(keys)
       for (let i = 0; i < tries; i++) {
         const read = yield* collect(keys)
         const time = now()
-        if (read.states.size === 1 || (before !== undefined && sameEntries(before.found, read.found))) {
+        if (yield* untouched(store, read, (key) => asked.has(key))) {
           const foreign = foreignIn(read.found)
           if (foreign !== undefined) return yield* foreignEntry(foreign.key)
           const stored = yield* whole(read.found.map((one) => alive(one, time)))
           if (stored !== undefined) return stored
         }
-        before = read
         if (i > 2) yield* Effect.sleep(i * (yield* Random.next))
       }
       return yield* unavailable(
@@ -233,16 +234,12 @@ export const makeReads = (store: Store): Reads => {
   const list: Driver["list"] = (range, { limit, reverse }) => {
     const read = Effect.gen(function* () {
       let state = yield* seen
-      let before: ReadonlyArray<Found | Foreign> | undefined
       for (let i = 0; i < tries; i++) {
         const { found, lists } = yield* listed(range, limit, reverse)
         const after = yield* store.readBumped([])
-        const same = after.generation.versionstamp === state.checked
         const one =
-          same &&
-          (lists <= 1 ||
-            after.position === state.place.position ||
-            (before !== undefined && sameEntries(before, found)))
+          after.generation.versionstamp === state.checked &&
+          (lists <= 1 || (yield* unchanged(reached(range, found, { limit, reverse }), state, stateOf(after))))
         if (one) {
           const foreign = foreignIn(found)
           if (foreign !== undefined) return yield* foreignEntry(foreign.key)
@@ -253,7 +250,6 @@ export const makeReads = (store: Store): Reads => {
               at: cursorOf(storeId, { ...state.place, position: shownAt(state.place.position, found) })
             }
         }
-        before = same ? found : undefined
         state = stateOf(after)
       }
       return yield* unavailable(
@@ -268,6 +264,9 @@ export const makeReads = (store: Store): Reads => {
         }))
       : failing("list", read)
   }
+
+  const unchanged = ({ end, start }: Range, { place: from }: State, { place: upTo }: State) =>
+    untouched(store, { from, upTo }, (key) => key >= start && key < end)
 
   /** What was seen last, which is what the store was at some time before now. */
   const seen: Effect.Effect<State, NativeFault> = Effect.suspend(() => {
@@ -308,12 +307,28 @@ const shownAt = (position: string, found: ReadonlyArray<Found | Foreign>): strin
   return shown
 }
 
-const sameEntries = (
-  one: ReadonlyArray<Found | Foreign | undefined>,
-  other: ReadonlyArray<Found | Foreign | undefined>
-): boolean =>
-  one.length === other.length &&
-  one.every((found, i) => found?.native === other[i]?.native && found?.key === other[i]?.key)
+/** From the oldest of several snapshots to the newest. */
+const spanOf = (snapshots: ReadonlyArray<BumpedSnapshot>): { readonly from: Place; readonly upTo: Place } => {
+  let { place: from } = stateOf(snapshots[0]!)
+  let upTo = from
+  for (const snapshot of snapshots) {
+    const { place } = stateOf(snapshot)
+    if (place.position < from.position) from = place
+    if (place.position > upTo.position) upTo = place
+  }
+  return { from, upTo }
+}
+
+/** The part of a range that a list came to look at. */
+const reached = (
+  range: Range,
+  found: ReadonlyArray<Found | Foreign>,
+  { limit, reverse }: { readonly limit: number; readonly reverse: boolean }
+): Range => {
+  const last = found.at(-1)?.key
+  if (last === undefined || found.length < limit) return range
+  return reverse ? { start: last, end: range.end } : { start: range.start, end: successor(last) }
+}
 
 const failing = <A>(operation: string, effect: Effect.Effect<A, NativeFault | KvError>): Effect.Effect<A, KvError> =>
   Effect.catchTag(effect, "NativeFault", (fault) => Effect.fail(kvError(operation)(fault)))
