@@ -8,7 +8,8 @@ import type { Conflict, KvError } from "../kv/KvError.ts"
 import type { Change, Key } from "../kv/model.ts"
 import { outboxPrefix } from "../kv/ops.ts"
 import { Kv } from "../kv/service.ts"
-import type { ClaimLost, QueueError } from "./QueueError.ts"
+import { type ClaimLost, QueueError } from "./QueueError.ts"
+import { refusesMessage } from "./refusals.ts"
 import { Queue } from "./service.ts"
 
 /** Messages that go out in one round trip, and leave the Kv in one commit: what every store takes. */
@@ -25,7 +26,8 @@ interface Waiting {
  * relayed at least once and under its id; the queue's id window, where it has one (`idempotentIds`), removes a second relay. Any
  * number of processes may run it.
  *
- * A message that cannot be read or is refused by the queue stays in the outbox, is logged, and does not hold up the others.
+ * A message that cannot be read or is refused by the queue (too large, an option it lacks) stays in the outbox, is logged, and does
+ * not hold up the others. An outage, missing rights and any other fault of the queue's store are waited out.
  *
  * Gotcha: processes that share a Kv share its outbox, and each relays what any of them put in, into its own queue. Give programs with
  * different queue stores a Kv of their own: another namespace, schema or database.
@@ -46,15 +48,19 @@ export const layerOutbox: Layer.Layer<never, never, Kv | Queue> = Layer.effectDi
       Effect.matchEffect(queue.publish(batch.map(({ publication }) => publication)), {
         onSuccess: () => remove(batch),
         onFailure: (error) => {
-          if (error.isRetryable || error.reason._tag === "EnqueueUnknown") return Effect.fail(error)
+          if (!refusesMessage(error) && error.reason._tag !== "PartiallyEnqueued") return Effect.fail(error)
           // One of them is refused: which one is found out, and the others go.
-          return batch.length > 1
-            ? Effect.forEach(batch, (one) => relay([one]), { discard: true })
-            : Effect.logError(`effect-seams: an outbox message was refused and stays: ${error.message}`)
+          if (batch.length > 1) return Effect.forEach(batch, (one) => relay([one]), { discard: true })
+          return refusesMessage(error)
+            ? Effect.logError(`effect-seams: an outbox message was refused and stays: ${error.message}`)
+            : Effect.fail(error)
         }
       })
 
-    const relayAll = Effect.fnUntraced(function* (changes: ReadonlyArray<Change>) {
+    /** Answers with a failure that concerns one queue perhaps (its rights): the messages of the others went. */
+    const relayAll = Effect.fnUntraced(function* (
+      changes: ReadonlyArray<Change>
+    ): Effect.fn.Return<RelayError | undefined, RelayError> {
       // A batch is of one queue.
       const waiting = new Map<string, Array<Waiting>>()
       for (const change of changes) {
@@ -68,14 +74,35 @@ export const layerOutbox: Layer.Layer<never, never, Kv | Queue> = Layer.effectDi
           waiting.set(name, [...(waiting.get(name) ?? []), { key, publication }])
         }
       }
-      for (const all of waiting.values())
-        for (let i = 0; i < all.length; i += batchSize) yield* relay(all.slice(i, i + batchSize))
+      let failure: RelayError | undefined
+      for (const all of waiting.values()) {
+        const gone = Effect.gen(function* () {
+          for (let i = 0; i < all.length; i += batchSize) yield* relay(all.slice(i, i + batchSize))
+        })
+        yield* Effect.catchIf(
+          gone,
+          (error) => error instanceof QueueError && !error.isRetryable && error.reason._tag !== "EnqueueUnknown",
+          (error) => Effect.sync(() => void (failure = error))
+        )
+      }
+      return failure
     })
 
     yield* background("outbox relay", health, (part) =>
-      Stream.runForEachArray(kv.watchPrefix([outboxPrefix]), (changes) =>
-        Effect.andThen(relayAll(changes), changes.some(({ _tag }) => _tag !== "Put") ? part.up : Effect.void)
-      )
+      Effect.suspend(() => {
+        let failure: RelayError | undefined
+        let synced = false
+        return Stream.runForEachArray(
+          kv.watchPrefix([outboxPrefix]),
+          Effect.fnUntraced(function* (changes) {
+            failure = (yield* relayAll(changes)) ?? failure
+            synced ||= changes.some(({ _tag }) => _tag === "Synced")
+            // The round fails, and is tried again, when all that waited has had its turn.
+            if (failure === undefined) return yield* changes.some(({ _tag }) => _tag !== "Put") ? part.up : Effect.void
+            if (synced) return yield* failure
+          })
+        )
+      })
     )
   })
 )

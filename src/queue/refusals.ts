@@ -70,3 +70,7 @@ export const refusedBatch = (capabilities: Capabilities, batch: ReadonlyArray<Pu
   }
   return undefined
 }
+
+/** Is the message what the store does not take? Any other failure is the store's: rights, a lasting fault, an outage. */
+export const refusesMessage = ({ reason: { _tag } }: QueueError): boolean =>
+  _tag === "TooLarge" || _tag === "Unsupported" || _tag === "InvalidName" || _tag === "Unencodable"

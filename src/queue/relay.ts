@@ -9,6 +9,7 @@ import type { Publication } from "../internal/envelope.ts"
 import type { Claimed } from "./driver.ts"
 import type { EngineHandler } from "./engine.ts"
 import { QueueError } from "./QueueError.ts"
+import { refusesMessage } from "./refusals.ts"
 import type { Service } from "./service.ts"
 import { engineOptions } from "./worker.ts"
 
@@ -48,7 +49,7 @@ const publicationOf = ({ message }: Claimed, now: number): Publication => {
  * the move; priority, group, headers, meta, timeout and time to live go along. Any number of processes may run it.
  *
  * A message that the other store refuses for good (too large, an option it lacks) becomes a dead letter of the first one; an outage is
- * waited out.
+ * waited out, and so are rights that are missing and any other fault of that store.
  *
  * @since 0.1.0
  * @category layers
@@ -84,11 +85,10 @@ export const relay = <From, To>(
         decide: (claimed, exit) => {
           if (Exit.isSuccess(exit)) return Effect.succeed({ _tag: "ack" })
           const error = Cause.squash(exit.cause)
-          const passes = !(error instanceof QueueError) || error.isRetryable || error.reason._tag === "EnqueueUnknown"
           return Effect.succeed(
-            passes
-              ? { _tag: "release", delay: delayOf(claimed) }
-              : { _tag: "deadLetter", reason: "the relay's other store refuses it", error: describeFailure(exit.cause) }
+            error instanceof QueueError && refusesMessage(error)
+              ? { _tag: "deadLetter", reason: "the relay's other store refuses it", error: describeFailure(exit.cause) }
+              : { _tag: "release", delay: delayOf(claimed) }
           )
         }
       }

@@ -101,4 +101,35 @@ describe("an outbox over two stores", () => {
       assert.strictEqual((yield* Mails.stats).ready, 1)
     }).pipe(Effect.provide(Layer.provideMerge(Queue.layerOutbox, twoStores)))
   )
+
+  it.effect("missing rights for one queue are waited out and hold up no other queue", () =>
+    Effect.gen(function* () {
+      const Letters = Queue.define("letters", { payload: Schema.String })
+      yield* Kv.atomic([Kv.outbox(Letters.enqueue("x")), Kv.outbox(Mails.enqueue({ to: "ada" }))])
+      const queue = yield* Queue.Queue
+      let denied = true
+      const strict: typeof queue = {
+        ...queue,
+        publish: (batch) =>
+          Effect.suspend(() =>
+            denied && batch[0]?.message.queue === "letters"
+              ? Effect.fail(
+                  new Queue.QueueError({
+                    reason: new Queue.Denied({ backend: "test", operation: "enqueue", detail: "no right to write" })
+                  })
+                )
+              : queue.publish(batch)
+          )
+      }
+      yield* Effect.gen(function* () {
+        yield* TestClock.adjust("1 second")
+        assert.strictEqual((yield* Mails.stats).ready, 1)
+        assert.strictEqual(yield* waiting, 1)
+        denied = false
+        yield* TestClock.adjust("10 seconds")
+        assert.strictEqual((yield* Letters.stats).ready, 1)
+        assert.strictEqual(yield* waiting, 0)
+      }).pipe(Effect.provide(Layer.provide(Queue.layerOutbox, Layer.succeed(Queue.Queue, strict))))
+    }).pipe(Effect.provide(Layer.provideMerge(twoStores, Queue.layerNoDrain)))
+  )
 })

@@ -122,36 +122,30 @@ describe("a relay whose other store refuses a message", () => {
     }).pipe(Effect.scoped, Effect.provide(Layer.merge(Queue.layerAs(Outbox, Memory.layerQueue), Memory.layerQueue)))
   )
 
-  it.live("for a while: it is tried again until it is taken, without counting attempts", () =>
-    Effect.gen(function* () {
-      const [Here, There] = define(`relayed-${++made}`)
-      const queue = yield* Queue.Queue
-      let refusals = 3
-      const failing: Queue.Service = {
-        ...queue,
-        publish: (batch) =>
-          refusals-- > 0
-            ? Effect.fail(
-                new Queue.QueueError({
-                  reason: new Queue.Unavailable({
-                    backend: "test",
-                    operation: "enqueue",
-                    detail: "away",
-                    lasting: false
-                  })
-                })
-              )
-            : queue.publish(batch)
-      }
-      const seen: Array<number> = []
-      yield* Layer.build(There.worker(({ n }) => Effect.sync(() => void seen.push(n))))
-      yield* Here.enqueue({ n: 1 })
-      yield* Layer.build(
-        Layer.provide(Queue.relay(Outbox, Queue.Queue, { queues: [Here] }), Layer.succeed(Queue.Queue, failing))
-      )
-      yield* Here.awaitIdle
-      yield* There.awaitIdle
-      assert.deepStrictEqual([seen, refusals], [[1], -1])
-    }).pipe(Effect.scoped, Effect.provide(Layer.merge(Queue.layerAs(Outbox, Memory.layerQueue), Memory.layerQueue)))
-  )
+  const backend = { backend: "test", operation: "enqueue", detail: "the test says so" }
+  for (const [what, reason] of [
+    ["is away", new Queue.Unavailable({ ...backend, lasting: false })],
+    ["is away until somebody mends it", new Queue.Unavailable({ ...backend, lasting: true })],
+    ["gives no rights", new Queue.Denied(backend)]
+  ] as const)
+    it.live(`for a while, since it ${what}: it is tried again until it is taken, without counting attempts`, () =>
+      Effect.gen(function* () {
+        const [Here, There] = define(`relayed-${++made}`)
+        const queue = yield* Queue.Queue
+        let refusals = 2
+        const failing: Queue.Service = {
+          ...queue,
+          publish: (batch) => (refusals-- > 0 ? Effect.fail(new Queue.QueueError({ reason })) : queue.publish(batch))
+        }
+        const seen: Array<number> = []
+        yield* Layer.build(There.worker(({ n }) => Effect.sync(() => void seen.push(n))))
+        yield* Here.enqueue({ n: 1 })
+        yield* Layer.build(
+          Layer.provide(Queue.relay(Outbox, Queue.Queue, { queues: [Here] }), Layer.succeed(Queue.Queue, failing))
+        )
+        yield* Here.awaitIdle
+        yield* There.awaitIdle
+        assert.deepStrictEqual([seen, refusals], [[1], -1])
+      }).pipe(Effect.scoped, Effect.provide(Layer.merge(Queue.layerAs(Outbox, Memory.layerQueue), Memory.layerQueue)))
+    )
 })
