@@ -184,7 +184,10 @@ export const limits = <I = Kv>(options: LimitsOptions<I>): Effect.Effect<WorkerL
             if (rate === undefined || running === 0) return { n: running, at: 0 }
             const { at, cost, retryAfter } = yield* Effect.onError(rate.takeSome(running), () => giveBack(running))
             if (cost < running) {
-              const rest = cost === 0 ? retryAfter : (yield* shielded(rate.peek)).retryAfter
+              const rest =
+                cost === 0
+                  ? retryAfter
+                  : (yield* Effect.onError(shielded(rate.peek), () => giveBack(running))).retryAfter
               yield* Effect.all([giveBack(running - cost), pause(Effect.sleep(rest))])
             }
             return { n: cost, at }
@@ -205,7 +208,11 @@ export const limits = <I = Kv>(options: LimitsOptions<I>): Effect.Effect<WorkerL
               }
             }
             if (unused > 0)
-              yield* Effect.all([giveBack(unused), rate === undefined ? Effect.void : rate.giveBack(unused, at)])
+              // A rate that does not hear of it grants less for a window; a failure here would give the permits back twice.
+              yield* Effect.all([
+                giveBack(unused),
+                rate === undefined ? Effect.void : Effect.ignore(rate.giveBack(unused, at))
+              ])
             return delays
           })
 

@@ -188,6 +188,80 @@ describe("limits of workers", () => {
   )
 })
 
+describe("permits of workers, when a commit or a read of a rate fails", () => {
+  const long = () => Effect.sleep(3_000)
+
+  /** A Kv of its own that fails at one use of the rate of a queue. */
+  const failingAt = (operation: "commit" | "get", nth: number) =>
+    Effect.gen(function* () {
+      const kv = yield* Effect.flatMap(Memory.makeKvDriver(), (driver) => Kv.make(driver))
+      let uses = 0
+      const fails = (uses_: boolean) => uses_ && ++uses === nth
+      const blip = new Kv.KvError({
+        reason: new Kv.Unavailable({ backend: "test", operation, detail: "the test says so" })
+      })
+      const failing: Kv.Service = {
+        ...kv,
+        commit: (steps) =>
+          operation === "commit" && fails(steps.some((step) => step._tag === "Set" && step.key.at(-1) === "rate"))
+            ? Effect.fail(blip)
+            : kv.commit(steps),
+        get: (key) => (operation === "get" && fails(key.at(-1) === "rate") ? Effect.fail(blip) : kv.get(key))
+      }
+      return failing
+    })
+
+  test(
+    "are given back once: no more handlers run than they say",
+    Effect.gen(function* () {
+      let running = 0
+      let most = 0
+      const rateLimit = { limit: 100, window: 60_000 }
+      // The fourth commit gives back what the limit of a group did not let through.
+      const kv = yield* failingAt("commit", 4)
+      yield* worker(
+        { maxConcurrency: 2, rateLimit, groupRateLimit: { limit: 1, window: 60_000 } },
+        (n) =>
+          Effect.suspend(() => {
+            most = Math.max(most, ++running)
+            return Effect.ensuring(
+              n < 0 ? Effect.void : long(),
+              Effect.sync(() => void running--)
+            )
+          }),
+        8,
+        kv
+      )
+      yield* Jobs.enqueue(0)
+      yield* TestClock.adjust(200)
+      for (const n of [-1, -2]) {
+        yield* Jobs.enqueue(n, { group: "b" })
+        yield* TestClock.adjust(200)
+      }
+      yield* Jobs.enqueueAll(numbers(3))
+      yield* TestClock.adjust(1_000)
+      assert.strictEqual(most, 2)
+    })
+  )
+
+  test(
+    "are given back: the workers do not stand still",
+    Effect.gen(function* () {
+      // The second read asks when the rate grants more.
+      const kv = yield* failingAt("get", 2)
+      const starts = yield* worker(
+        { maxConcurrency: 2, rateLimit: { limit: 1, window: 1_000 } },
+        () => Effect.void,
+        8,
+        kv
+      )
+      yield* Jobs.enqueueAll(numbers(2))
+      for (let i = 0; i < 100; i++) yield* TestClock.adjust(100)
+      assert.strictEqual(starts.length, 2)
+    })
+  )
+})
+
 describe("permits", () => {
   const kvs = Effect.map(
     Effect.flatMap(Memory.makeKvDriver(), (driver) => Effect.all([Kv.make(driver), Kv.make(driver)])),
