@@ -145,16 +145,15 @@ const attemptAll = Effect.fnUntraced(function* (env: RunEnvironment, hold: Hold,
       commitWith: (more) => void steps.push(...more)
     }
     const exit = yield* Effect.exit(
-      prepared
-        .handler(run, attemptHost)
-        .pipe(
-          Effect.provideService(CurrentRun, run),
-          Effect.scoped,
-          limited(definition.timeout),
-          runSpan(run, local.tracing),
-          Effect.annotateLogs({ job: definition.id, run: run.id, attempt }),
-          Effect.interruptible
-        )
+      // What a handler throws before it returns an effect is a defect of its attempt.
+      Effect.suspend(() => prepared.handler(run, attemptHost)).pipe(
+        Effect.provideService(CurrentRun, run),
+        Effect.scoped,
+        limited(definition.timeout),
+        runSpan(run, local.tracing),
+        Effect.annotateLogs({ job: definition.id, run: run.id, attempt }),
+        Effect.interruptible
+      )
     )
     const endedAt = yield* env.now
     if (Exit.isSuccess(exit)) {

@@ -1,7 +1,7 @@
 import { assert, describe } from "@effect/vitest"
 import { Duration, Effect, Schedule } from "effect"
 import { TestClock } from "effect/testing"
-import type * as Cron from "../../src/Cron.ts"
+import * as Cron from "../../src/Cron.ts"
 import { collectEvents } from "../../src/testing/cronSupport.ts"
 import { everyMinute, seconds, type Start, test } from "./support.ts"
 
@@ -132,6 +132,24 @@ describe("retry", () => {
         [60, 160, 2],
         [60, 260, 3]
       ])
+    })
+  )
+
+  test(
+    "is for a handler that throws before it returns an effect, too",
+    Effect.gen(function* () {
+      const cron = yield* Cron.Scheduler
+      let calls = 0
+      const retry = { times: 2, schedule: Schedule.spaced("1 second") }
+      yield* cron.scheduleScoped(
+        Cron.job("job", { schedule: "* * * * *", retry, maxRuns: 1 }, (): Effect.Effect<void> => {
+          calls++
+          throw new Error("bug")
+        })
+      )
+      yield* TestClock.adjust("2 minutes")
+      assert.strictEqual(calls, 3)
+      assert.strictEqual((yield* cron.history("job"))[0]!.error, "bug")
     })
   )
 })
