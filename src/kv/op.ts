@@ -42,6 +42,8 @@ export type Step =
       readonly queue: string
       readonly id: string
       readonly token: string
+      /** The store of the queue service that handed the message out. */
+      readonly store: symbol
       /** Tells the delivery's worker that the commit is sent; the answer tells it the outcome, `undefined` when unknown. */
       readonly join: () => (held: boolean | undefined) => void
     }

@@ -151,9 +151,12 @@ export const atomic = <const Steps extends ReadonlyArray<AnyStep>>(
     if (all.some((step) => step._tag === "Enqueue" || step._tag === "Ack")) {
       const shared = yield* SharedQueue
       if (shared.store !== kv.store) return yield* twoStores("the Kv", "the queue's store")
-      for (const step of all)
+      for (const step of all) {
         if (step._tag === "Enqueue" && (step.store === undefined ? step.named : step.store !== shared.store))
           return yield* twoStores("the Kv", `the store of queue "${step.publication.message.queue}"`)
+        if (step._tag === "Ack" && step.store !== shared.store)
+          return yield* twoStores("the Kv", `the store of queue "${step.queue}"`)
+      }
     }
     return yield* Effect.tap(kv.commit(all), countEnqueued(all))
   })

@@ -157,7 +157,7 @@ export const engineHandler = (spec: WorkerSpec, service: Service): EngineHandler
         const { decode, encodeSuccess } = spec.codecs.get(message.name)!
         const timeout = message.timeout ?? (spec.timesItself === true ? undefined : options.timeout)
         const handed = (payload: unknown): Effect.Effect<unknown, unknown> => {
-          const delivery = new HandedDelivery(claimed, payload, control, policy)
+          const delivery = new HandedDelivery(claimed, payload, control, policy, service.store)
           const run = within(Effect.scoped(handler(payload, delivery, control)), timeout) as Effect.Effect<
             unknown,
             unknown
@@ -288,11 +288,13 @@ export class HandedDelivery implements Delivery<unknown> {
   readonly #claimed: Claimed
   readonly #control: Control
   readonly #policy: RetryPolicy
-  constructor(claimed: Claimed, payload: unknown, control: Control, policy: RetryPolicy) {
+  readonly #store: symbol
+  constructor(claimed: Claimed, payload: unknown, control: Control, policy: RetryPolicy, store: symbol) {
     this.payload = payload
     this.#claimed = claimed
     this.#control = control
     this.#policy = policy
+    this.#store = store
   }
   get id(): MessageId {
     return this.#claimed.message.id as MessageId
@@ -330,7 +332,7 @@ export class HandedDelivery implements Delivery<unknown> {
       Kv,
       Effect.map(
         this.#control.joinCommit,
-        (join) => [{ _tag: "Ack", queue: message.queue, id: message.id, token, join }] as const
+        (join) => [{ _tag: "Ack", queue: message.queue, id: message.id, token, store: this.#store, join }] as const
       ),
       this.#settle(Effect.succeed({ _tag: "ack" }))
     )

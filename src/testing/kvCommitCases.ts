@@ -151,7 +151,8 @@ export const commitCases = (test: Cases): void => {
     test("with a message is Unsupported in a store that shares none with a queue", ({ key, kv }) =>
       Effect.gen(function* () {
         if (kv.capabilities.sharedQueue) return
-        const ack = { _tag: "Ack", queue: "q", id: "i", token: "t", join: () => () => undefined } as const
+        const join = () => () => undefined
+        const ack = { _tag: "Ack", queue: "q", id: "i", token: "t", store: kv.store, join } as const
         const set = { _tag: "Set", key: key("a"), value: { _tag: "Json", text: "1" }, expireIn: undefined } as const
         yield* failure("Unsupported", kv.commit([set, ack]))
         assert.isFalse(yield* kv.has(key("a")))

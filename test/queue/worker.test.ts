@@ -1,6 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Duration, Effect, Layer, Option, Ref, Schedule, Schema } from "effect"
 import { TestClock } from "effect/testing"
+import * as Kv from "../../src/Kv.ts"
+import * as Memory from "../../src/layers/memory/index.ts"
 import { layerQueue } from "../../src/layers/memory/queue.ts"
 import * as Queue from "../../src/Queue.ts"
 
@@ -83,6 +85,34 @@ describe("closing a worker", () => {
         )
       )
       assert.isTrue(yield* Ref.get(done))
+    })
+  )
+
+  it.effect("whose ack is put into a commit of another store says so, and holds its message", () =>
+    Effect.gen(function* () {
+      const Other = Queue.named("other")
+      const Jobs = Queue.define("jobs", { payload: Schema.String, store: Other })
+      const seen: Array<string> = []
+      const worker = Jobs.worker((job, delivery) =>
+        Effect.gen(function* () {
+          const error = yield* Effect.flip(Kv.atomic([Kv.set(["done", job], 1), delivery.ack]))
+          seen.push(error instanceof Kv.KvError ? error.reason._tag : error._tag, error.message)
+        })
+      )
+      yield* Effect.gen(function* () {
+        yield* Jobs.enqueue("a")
+        yield* Jobs.awaitIdle
+        assert.strictEqual(seen[0], "Unsupported")
+        assert.include(seen[1], 'the store of queue "jobs"')
+      }).pipe(
+        Effect.provide(
+          worker.pipe(
+            Layer.provideMerge(Queue.layerAs(Other, Memory.layerQueue)),
+            Layer.provideMerge(Memory.layer),
+            Layer.provideMerge(NoDrain)
+          )
+        )
+      )
     })
   )
 })
