@@ -109,13 +109,13 @@ export const startBatchWorker = (spec: BatchSpec, service: Service): Effect.Effe
             leader: undefined,
             started: false
           })
-          const first = batch.leader === undefined
+          // Before anything yields: a member that comes in between must not lead too.
+          const first = batch.members++ === 0 && batch.leader === undefined
           batch.deliveries.push(delivery)
           if ((yield* spans) !== undefined) {
             const span = yield* Effect.serviceOption(ParentSpan)
             if (Option.isSome(span)) (batch.spans ??= new Map<Delivery<any>, AnySpan>()).set(delivery, span.value)
           }
-          batch.members++
           if (batch.deliveries.length >= size) {
             open = undefined
             Deferred.doneUnsafe(batch.full, Exit.void)

@@ -1,7 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Layer, Schedule, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
+import { makeQueueDriver } from "../../src/layers/memory/index.ts"
 import { layerQueue } from "../../src/layers/memory/queue.ts"
+import { startBatchWorker } from "../../src/queue/batch.ts"
 import * as Queue from "../../src/Queue.ts"
 import { NoDrain, until } from "./faultyDriver.ts"
 
@@ -207,5 +209,56 @@ describe("workerBatch", () => {
       )
       assert.strictEqual(calls, 1)
     })
+  )
+
+  it.live("runs a batch once, wherever its first member has to let others go on", () =>
+    Effect.gen(function* () {
+      // A fiber lets others go on after so many operations, which here end while the first member joins its batch.
+      const begin = (operations: number) =>
+        Effect.gen(function* () {
+          const service = yield* Queue.make(yield* makeQueueDriver())
+          const runs: Array<string> = []
+          const decode = Effect.fnUntraced(function* (text: string) {
+            for (let i = 0; i < operations; i++) yield* Effect.sync(() => i)
+            return text
+          })
+          yield* service.publish(
+            ["a", "b"].map((id) => ({
+              message: {
+                v: 1,
+                id,
+                queue: "q",
+                name: "",
+                payload: id,
+                encoding: "json",
+                enqueuedAt: 0,
+                priority: 0,
+                headers: {},
+                meta: {}
+              }
+            }))
+          )
+          const codec = { name: "", encode: () => Effect.fail("not used"), decode, encodeSuccess: undefined }
+          yield* startBatchWorker(
+            {
+              queue: "q",
+              codecs: new Map([["", codec]]),
+              retry: undefined,
+              handler: (deliveries) => Effect.sync(() => void runs.push(deliveries.map(({ id }) => id).join("+"))),
+              options: { size: 2, within: 5, drain: 0 }
+            },
+            service
+          )
+          return { runs, service }
+        })
+      const all = yield* Effect.forEach(
+        Array.from({ length: 80 }, (_, i) => begin(1_980 + i)),
+        (one) => one
+      )
+      yield* Effect.forEach(all, ({ service }) => service.awaitIdle("q"), { discard: true })
+      // A second run would follow the first.
+      yield* Effect.sleep("50 millis")
+      for (const { runs } of all) assert.deepStrictEqual(runs, ["a+b"])
+    }).pipe(Effect.scoped)
   )
 })
