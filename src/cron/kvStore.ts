@@ -97,11 +97,15 @@ export const makeKvStore = (kv: Kv.Service, options?: KvStoreOptions): Effect.Ef
       return { stored, check: { _tag: "Check", key: jobKey(jobId), versionstamp: versionstampOf(entry) } as const }
     })
     const now = Effect.mapError(kv.now, failed("now"))
+    const monotonicNow = Effect.map(Clock.monotonicTimeNanos, (nanos) => Number(nanos / 1_000_000n))
+    const datedNow = Effect.flatMap(now, (time) => Effect.map(monotonicNow, (heard) => ({ heard, time })))
 
     const modify: Store["modify"] = (jobId, change, runner) => {
       const once = Effect.gen(function* () {
-        const [{ check, stored }, time] = yield* Effect.all([read(jobId, "modify"), now], { concurrency: 2 })
-        const monotonic = Number((yield* Clock.monotonicTimeNanos) / 1_000_000n)
+        const [{ check, stored }, asked] = yield* Effect.all([read(jobId, "modify"), datedNow], { concurrency: 2 })
+        const monotonic = yield* monotonicNow
+        // The job may have come long after the time: who compares it with a clock of its own must not see that as an offset.
+        const time = asked.time + (monotonic - asked.heard)
         const state = stored === undefined ? undefined : (observed?.read(stored.state, time, monotonic) ?? stored.state)
         const { records, result, state: next, steps = [] } = change(state, time)
         if (next === null) {

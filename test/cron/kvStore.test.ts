@@ -14,6 +14,26 @@ const keysOf = (kv: Kv.Service) =>
     entries.map(({ key }) => key.slice(1))
   )
 
+describe("the time that a store hands to a change", () => {
+  test(
+    "is that of the change, also when the job came long after the time",
+    Effect.gen(function* () {
+      const kv = yield* memoryKv
+      const slow: Kv.Service = { ...kv, get: (key) => Effect.delay(kv.get(key), "4 seconds") }
+      const store = yield* Cron.makeKvStore(slow)
+      const clock = yield* Clock.Clock
+      const offsets: Array<number> = []
+      const change = (_: unknown, now: number) => {
+        offsets.push(now - clock.currentTimeMillisUnsafe())
+        return { result: undefined, state: undefined, records: [] }
+      }
+      yield* Effect.forkScoped(store.modify("job", change, "runner"), { startImmediately: true })
+      yield* TestClock.adjust("5 seconds")
+      assert.deepStrictEqual(offsets, [0])
+    })
+  )
+})
+
 describe("what a scheduler keeps in a Kv", () => {
   test(
     "is one value for each job and its last records, which go with it",
