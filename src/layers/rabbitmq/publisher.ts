@@ -134,6 +134,7 @@ class Pipe {
   }
 
   pump(): void {
+    this.#forget()
     if (this.#next < this.#waiting.length) this.#link.current()?.gather()
     while (this.#next < this.#waiting.length && this.#inFlight < this.#window) {
       if (this.ended !== undefined || this.#link.current()?.blocked !== undefined) return
@@ -144,6 +145,15 @@ class Pipe {
       }
       if (job.fate === undefined) this.#publish(job)
     }
+  }
+
+  /** What was withdrawn would otherwise stay in memory for as long as the broker blocks publishers. */
+  #forget(): void {
+    const from = this.#next
+    while (this.#waiting[this.#next]?.fate !== undefined) this.#next++
+    if (this.#next === from) return
+    this.#waiting.splice(0, this.#next)
+    this.#next = 0
   }
 
   #publish(job: Job): void {
@@ -246,6 +256,13 @@ export const makePublisher = (
     // One look at all of them is cheaper than a timer for each.
     const shipments = new Set<Shipment>()
     const busy = Latch.makeUnsafe(false)
+    // Apart from the loop, which would keep the last ones for as long as it rests.
+    const expire = (now: number): void => {
+      const late = Array.from(shipments).filter(({ deadline }) => deadline <= now)
+      // All before any: the place of one would be taken by the next, which is as late.
+      for (const shipment of late) shipment.abandon()
+      for (const shipment of late) shipment.expire()
+    }
     const sweep = Effect.gen(function* () {
       while (true) {
         if (shipments.size === 0) {
@@ -253,11 +270,7 @@ export const makePublisher = (
           yield* busy.await
         }
         yield* Effect.sleep(sweepEvery)
-        const now = realClock.currentTimeMillisUnsafe()
-        const late = Array.from(shipments).filter(({ deadline }) => deadline <= now)
-        // All before any: the place of one would be taken by the next, which is as late.
-        for (const shipment of late) shipment.abandon()
-        for (const shipment of late) shipment.expire()
+        expire(realClock.currentTimeMillisUnsafe())
       }
     })
     yield* Effect.forkScoped(Effect.provideService(sweep, Clock.Clock, realClock))
