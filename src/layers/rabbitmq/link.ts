@@ -133,6 +133,9 @@ const end = (model: ChannelModel): Effect.Effect<void> =>
     new Promise<void>((resolve) => resolve(model.close())).then(ended, ended)
   }).pipe(Effect.timeoutOption(closing), Effect.andThen(Effect.sync(() => innerOf(model).stream?.destroy())))
 
+const overAtOnce = ({ address }: Node): RabbitMqError =>
+  new RabbitMqError({ reason: new Unreachable({ address, detail: "it closed the connection as soon as it was open" }) })
+
 /** Hands the connection over at once, so that nothing can come between and leave it to nobody. */
 const connectTo = (
   node: Node,
@@ -164,7 +167,9 @@ const connectTo = (
         (model) => {
           // Without a listener an error would end the process.
           model.on("error", () => undefined)
-          const server = factsOf(model, node)
+          // amqplib takes in all of a read at once: an end that came with the last answer has told its listeners already.
+          const isOver = innerOf(model).stream?.writableEnded === true
+          const server = isOver ? overAtOnce(node) : factsOf(model, node)
           if (given || server instanceof RabbitMqError) void Effect.runFork(end(model))
           else adopt(model, server)
           resume(server instanceof RabbitMqError ? Effect.fail(server) : Effect.void)

@@ -2,7 +2,7 @@
  * Publishing with confirms, through a bounded window on one channel. `mandatory` messages that no queue takes come back before their
  * confirm, which then says nothing; so each message has a fate of its own, and a batch has as many fates as messages.
  */
-import type { ConfirmChannel, Message, Options } from "amqplib"
+import { type ConfirmChannel, IllegalOperationError, type Message, type Options } from "amqplib"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import * as Latch from "effect/Latch"
@@ -116,11 +116,13 @@ class Pipe {
       this.ended = this.refusal.detail
     })
     channel.on("return", (message) => this.#returned(message))
-    channel.on("close", () => {
-      this.ended ??= "the channel was closed"
-      // Those in flight were told by their own callbacks.
-      for (const job of this.#waiting.splice(this.#next)) job.shipment.settle(job, "unsent")
-    })
+    channel.on("close", () => this.#end("the channel was closed"))
+  }
+
+  #end(why: string): void {
+    this.ended ??= why
+    // Those in flight were told by their own callbacks.
+    for (const job of this.#waiting.splice(this.#next)) job.shipment.settle(job, "unsent")
   }
 
   /** Why it ended. Of a connection that ends this is known behind the answers to what was in flight, in the same turn. */
@@ -182,11 +184,13 @@ class Pipe {
         )
         this.pump()
       })
-    } catch {
+    } catch (error) {
       // The channel is closing, or a value does not fit the protocol; then nothing was written.
       this.#free(job)
       this.#unanswered.delete(job)
       job.shipment.settle(job, "unsent")
+      // It may have ended before anybody listened: with the answer that opened it, in one read.
+      if (error instanceof IllegalOperationError) this.#end(error.message)
     }
   }
 

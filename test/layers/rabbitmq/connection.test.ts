@@ -5,8 +5,9 @@ import { Cause, Config, ConfigProvider, Effect, Exit, Layer, Schema, type Scope 
 import * as RabbitMq from "../../../src/layers/rabbitmq/index.ts"
 import * as Queue from "../../../src/Queue.ts"
 import { serverUrl, startRedis, startServer } from "../../servers/index.ts"
+import { publication } from "../../../src/testing/queueKit.ts"
 import { once, timed, until } from "../../support/faults.ts"
-import { foreignChannel, freshNamespace, layerOver } from "./support.ts"
+import { cut, foreignChannel, freshNamespace, layerOver } from "./support.ts"
 
 const redis = once(startRedis())
 const postgres = once(startServer("postgres"))
@@ -186,6 +187,63 @@ describe("a layer", () => {
         yield* Jobs.enqueue("a")
         yield* until("it is handled", () => handled.length === 1)
       }).pipe(Effect.provide(Layer.provide(RabbitMq.layerQueueConnected(), connection)))
+    })
+  )
+})
+
+describe("a connection that the broker closes together with the answer that opens something, in one read", () => {
+  /** Of a method, by its class, its number and what it says. */
+  const frame = (channel: number, method: ReadonlyArray<number>) =>
+    Buffer.from([1, 0, channel, 0, 0, 0, method.length, ...method, 0xce])
+  const openOk = frame(0, [0, 10, 0, 41, 0])
+  const selectOk = frame(1, [0, 85, 0, 11])
+  const close = frame(0, [0, 10, 0, 50, 1, 64, 3, ...Buffer.from("bye"), 0, 0, 0, 0])
+
+  /** Between the layer and the broker: behind the next such answer the broker seems to close the connection. */
+  const tampering = Effect.gen(function* () {
+    const direct = yield* serverUrl("rabbitmq")
+    const { host, hostname, port } = new URL(direct)
+    const state = { closeAfter: undefined as Buffer | undefined, closed: 0 }
+    const through = yield* listener((client) => {
+      const broker = Net.connect(Number(port), hostname)
+      broker.on("error", () => undefined)
+      client.pipe(broker)
+      broker.on("data", (chunk: Buffer) => {
+        const isMet = state.closeAfter !== undefined && chunk.includes(state.closeAfter)
+        if (isMet) {
+          state.closeAfter = undefined
+          state.closed++
+        }
+        client.write(isMet ? Buffer.concat([chunk, close]) : chunk)
+      })
+      broker.on("close", () => client.destroy())
+      client.on("close", () => broker.destroy())
+    })
+    return { state, url: direct.replace(host, `127.0.0.1:${through}`) }
+  })
+
+  it.live("is made again when it was the connection itself", () =>
+    Effect.gen(function* () {
+      const { state, url } = yield* tampering
+      const connection = yield* RabbitMq.makeConnection({ url, commandTimeout: "1 second" })
+      state.closeAfter = openOk
+      yield* cut(connection)
+      yield* until("it was closed so", () => state.closed === 1)
+      for (const link of [connection.publishing, connection.consuming])
+        yield* until("it works again", Effect.as(Effect.scoped(link.channel), true), "5 seconds")
+    })
+  )
+
+  it.live("is published on again when it was the channel for that", () =>
+    Effect.gen(function* () {
+      const { state, url } = yield* tampering
+      const connection = yield* RabbitMq.makeConnection({ url, namespace: freshNamespace() })
+      const driver = yield* RabbitMq.makeQueueDriver(connection)
+      state.closeAfter = selectOk
+      const first = yield* Effect.flip(driver.publish([publication("jobs", "a")]))
+      assert.deepInclude(first.reason, { _tag: "Unavailable" })
+      assert.strictEqual(state.closed, 1)
+      yield* until("it works again", Effect.as(driver.publish([publication("jobs", "a")]), true), "5 seconds")
     })
   )
 })
