@@ -103,7 +103,12 @@ export const makeQueueDriver = (
               )
             return Effect.fail(
               unknown.length > 0
-                ? enqueueUnknown(queue, unknown, detail)
+                ? // All of them: whoever follows the error enqueues again what it names, and what was never sent must be among it.
+                  enqueueUnknown(
+                    queue,
+                    batch.map(({ message }) => message.id),
+                    detail
+                  )
                 : queueError("enqueue")(new AmqpFault("unsent", describeFate(bad ?? "unsent", detail)))
             )
           }

@@ -35,6 +35,10 @@ describe("a queue that confirms nothing", () => {
           ...Array.from({ length: 3 }, () => "Unavailable")
         ])
         assert.deepStrictEqual(yield* one("free", "second"), [{ id: "second", duplicate: false }])
+
+        const batch = Array.from({ length: 8 }, (_, i) => `b${i}`)
+        const { reason } = yield* Effect.flip(driver.publish(batch.map((id) => publication("stuck", id))))
+        assert.deepInclude(reason, { _tag: "EnqueueUnknown", ids: batch }, "also those that were never sent are named")
       }),
     60_000
   )
