@@ -255,7 +255,8 @@ describe("a role without rights to make tables", () => {
         yield* Jobs.deadLetters.purge("all")
         // What the housekeeper calls, with all windows of old ids filled, so that there is something to empty.
         const { client, sql } = yield* Postgres.Connection
-        for (const n of [0, 1, 2]) yield* admin(`INSERT INTO "${schema}".seen_${n} VALUES (1, 'old')`)
+        for (const n of [0, 1, 2]) yield* admin(`INSERT INTO "${schema}".seen_${n} VALUES (1, 0, 'old')`)
+        yield* client.unsafe(sql("SELECT seams.forget_ids()"))
         yield* client.unsafe(sql("SELECT seams.forget()"))
         const left = yield* admin(
           [0, 1, 2]

@@ -27,8 +27,9 @@ export const forkHousekeeper = (
       const some = rows[0]![0] as number
       return some < 1_000 ? Effect.succeed(some) : Effect.map(untilNone(statement, params), (more) => some + more)
     })
+  const forget = Effect.andThen(apart(sql("SELECT seams.forget_ids()"), []), apart(sql("SELECT seams.forget()"), []))
   const round = Effect.gen(function* () {
-    yield* apart(sql("SELECT seams.forget()"), [])
+    yield* forget
     for (const row of yield* apart(sql("SELECT q, name FROM seams.queue"), [])) {
       const [q, name] = row as readonly [number, string]
       yield* messageExpired(name, yield* untilNone(tendSql, [q]))
@@ -41,8 +42,9 @@ export const forkHousekeeper = (
       yield* round
     })
   )
+  // At once as well: processes that live for moments are all that some programs have.
   // An outage shows in the health of the queue; here it is waited out.
-  return loop.pipe(
+  return Effect.andThen(forget, loop).pipe(
     Effect.retry(Schedule.spaced("5 seconds")),
     Effect.provideService(Clock.Clock, realClock),
     Effect.forkScoped,

@@ -1,42 +1,78 @@
 /** Accepting messages. */
-import { planned } from "./sharedSql.ts"
+import { idWindow, planned } from "./sharedSql.ts"
 
-/** The ids of two windows of five minutes are looked at: this one's, and the one before. */
+/**
+ * Seconds at the begin of a window in which ids are also inserted into the window before, whose inserts may be under way: longer than
+ * a call waits for its answer and is sent again.
+ */
+const turn = 15
+
+/** The ids of two windows of five minutes are looked at: this one's, and the one before. Rows of older ones may lie in the same tables. */
 const rememberIn = (current: number) => {
   const before = (current + 2) % 3
   return `BEGIN
+        IF _turning THEN
+          INSERT INTO seams.seen_${before} (q, w, id) SELECT m.q, _w - 1, m.id FROM unnest(_qs, _ids) AS m (q, id);
         -- Ids that grow with time, as those made by the library, all lie behind what the window before has: one look tells, also of
         -- one that has none.
-        IF coalesce(_least <= (
+        ELSIF coalesce(_least <= (
             SELECT max(b.id) FROM (SELECT DISTINCT q FROM unnest(_qs) AS q) AS d
-            CROSS JOIN LATERAL (SELECT id FROM seams.seen_${before} WHERE q = d.q ORDER BY id DESC LIMIT 1) AS b), false)
-          AND EXISTS (SELECT 1 FROM unnest(_qs, _ids) AS m (q, id) JOIN seams.seen_${before} b ON b.q = m.q AND b.id = m.id) THEN
+            CROSS JOIN LATERAL (SELECT id FROM seams.seen_${before} WHERE q = d.q AND w = _w - 1 ORDER BY id DESC LIMIT 1) AS b), false)
+          AND EXISTS (SELECT 1 FROM unnest(_qs, _ids) AS m (q, id)
+            JOIN seams.seen_${before} b ON b.q = m.q AND b.w = _w - 1 AND b.id = m.id) THEN
           RAISE unique_violation;
         END IF;
-        INSERT INTO seams.seen_${current} (q, id) SELECT m.q, m.id FROM unnest(_qs, _ids) AS m (q, id);
+        INSERT INTO seams.seen_${current} (q, w, id) SELECT m.q, _w, m.id FROM unnest(_qs, _ids) AS m (q, id);
       EXCEPTION WHEN unique_violation THEN
-        WITH added AS (
-          INSERT INTO seams.seen_${current} AS s (q, id)
-          SELECT m.q, m.id FROM unnest(_qs, _ids) AS m (q, id)
-          WHERE NOT EXISTS (SELECT 1 FROM seams.seen_${before} b WHERE b.q = m.q AND b.id = m.id)
-          ON CONFLICT DO NOTHING RETURNING s.id)
-        SELECT coalesce(array_agg(id), '{}') INTO _new FROM added;
+        IF _turning THEN
+          WITH first AS (
+            INSERT INTO seams.seen_${before} AS s (q, w, id) SELECT m.q, _w - 1, m.id FROM unnest(_qs, _ids) AS m (q, id)
+            ON CONFLICT DO NOTHING RETURNING s.q, s.id),
+          added AS (
+            INSERT INTO seams.seen_${current} AS s (q, w, id) SELECT f.q, _w, f.id FROM first AS f
+            ON CONFLICT DO NOTHING RETURNING s.id)
+          SELECT coalesce(array_agg(id), '{}') INTO _new FROM added;
+        ELSE
+          WITH added AS (
+            INSERT INTO seams.seen_${current} AS s (q, w, id)
+            SELECT m.q, _w, m.id FROM unnest(_qs, _ids) AS m (q, id)
+            WHERE NOT EXISTS (SELECT 1 FROM seams.seen_${before} b WHERE b.q = m.q AND b.w = _w - 1 AND b.id = m.id)
+            ON CONFLICT DO NOTHING RETURNING s.id)
+          SELECT coalesce(array_agg(id), '{}') INTO _new FROM added;
+        END IF;
       END;`
 }
 
 /**
- * Remembers ids for five to ten minutes. \`_ids\` has no id twice. Answers those that were not remembered before; null: none was, which is
- * tried first, since an insert that looks for conflicts costs half as much again. O(n log n).
+ * Remembers ids for five to ten minutes from \`_t\`, which is now. \`_ids\` has no id twice. Answers those that were not remembered before;
+ * null: none was, which is tried first, since an insert that looks for conflicts costs half as much again. O(n log n).
  */
-const remember = `CREATE FUNCTION seams.remember(_qs int[], _ids text[]) RETURNS text[] LANGUAGE plpgsql AS $$
-  DECLARE _new text[]; _least text COLLATE "C" := (SELECT min(id COLLATE "C") FROM unnest(_ids) AS id);
+const remember = `CREATE FUNCTION seams.remember(_qs int[], _ids text[], _t timestamptz) RETURNS text[] LANGUAGE plpgsql AS $$
+  DECLARE
+    _new text[]; _least text COLLATE "C" := (SELECT min(id COLLATE "C") FROM unnest(_ids) AS id);
+    _w int := ${idWindow("_t")}; _turning boolean := ${idWindow(`_t - interval '${turn} seconds'`)} < _w;
   BEGIN
-    CASE floor(date_part('epoch', clock_timestamp()) / 300)::bigint % 3
+    CASE _w % 3
     WHEN 0 THEN ${rememberIn(0)}
     WHEN 1 THEN ${rememberIn(1)}
     ELSE ${rememberIn(2)}
     END CASE;
     RETURN _new;
+  END $$`
+
+const rememberedIn = (current: number) =>
+  `RETURN EXISTS (SELECT 1 FROM seams.seen_${current} WHERE q = _q AND w = _w AND id = _id)
+      OR EXISTS (SELECT 1 FROM seams.seen_${(current + 2) % 3} WHERE q = _q AND w = _w - 1 AND id = _id);`
+
+/** Whether an id is remembered. Leaves the third table alone, so that it can be emptied while the transaction is open. O(log n). */
+const remembered = `CREATE FUNCTION seams.remembered(_q int, _id text) RETURNS boolean LANGUAGE plpgsql AS $$
+  DECLARE _w int := ${idWindow("clock_timestamp()")};
+  BEGIN
+    CASE _w % 3
+    WHEN 0 THEN ${rememberedIn(0)}
+    WHEN 1 THEN ${rememberedIn(1)}
+    ELSE ${rememberedIn(2)}
+    END CASE;
   END $$`
 
 /** Refuses numbers of queues that are not there: the tables were made anew since a process learnt them. */
@@ -64,7 +100,7 @@ const publishFresh = `CREATE FUNCTION seams.publish_fresh(
     IF cardinality(_qs) < _all[1] THEN _qs := array_fill(_qs[1], _all); END IF;
     IF cardinality(_names) < _all[1] THEN _names := array_fill(_names[1], _all); END IF;
     IF cardinality(_heads) < _all[1] THEN _heads := array_fill(_heads[1], _all); END IF;
-    accepted := seams.remember(_qs, _ids);
+    accepted := seams.remember(_qs, _ids, _t);
     IF accepted IS NULL THEN
       WITH added AS (
         INSERT INTO seams.fresh AS f (q, seq, due, id, name, head, payload)
@@ -103,8 +139,7 @@ const publishOne = `CREATE FUNCTION seams.publish_one(
     expired := 0;
     IF NOT _again THEN
       IF _key IS NOT NULL THEN
-        IF EXISTS (SELECT 1 FROM seams.seen_0 WHERE q = _q AND id = _id) OR EXISTS (SELECT 1 FROM seams.seen_1 WHERE q = _q AND id = _id)
-          OR EXISTS (SELECT 1 FROM seams.seen_2 WHERE q = _q AND id = _id) THEN
+        IF seams.remembered(_q, _id) THEN
           there := _id;
           RETURN;
         END IF;
@@ -119,7 +154,8 @@ const publishOne = `CREATE FUNCTION seams.publish_one(
           RETURN;
         END IF;
       END IF;
-      IF cardinality(seams.remember(ARRAY[_q], ARRAY[_id])) = 0 THEN
+      -- The key may have been waited for.
+      IF cardinality(seams.remember(ARRAY[_q], ARRAY[_id], clock_timestamp())) = 0 THEN
         there := _id;
         RETURN;
       END IF;
@@ -172,4 +208,12 @@ const publish = `CREATE FUNCTION seams.publish(
     END IF;
   END $$`
 
-export const queuePublish: ReadonlyArray<string> = [remember, known, replace, publishOne, publishFresh, publish]
+export const queuePublish: ReadonlyArray<string> = [
+  remember,
+  remembered,
+  known,
+  replace,
+  publishOne,
+  publishFresh,
+  publish
+]

@@ -47,9 +47,11 @@ export const queueTables: ReadonlyArray<string> = [
   // Groups of which something came or went: \`promote\` looks at them.
   `CREATE TABLE seams.stirred (q int NOT NULL, grp text COLLATE "C" NOT NULL) ${hot}`,
   `CREATE INDEX stirred_queue ON seams.stirred (q, grp)`,
-  // Ids accepted in the last minutes, five to each table in turn; the one that comes next is emptied.
+  // Ids accepted in the last minutes, five to each table in turn; the one that comes next is emptied, when nobody holds it. w: of which
+  // window, since what could not be emptied must not count.
   ...[0, 1, 2].map(
-    (n) => `CREATE TABLE seams.seen_${n} (q int NOT NULL, id text COLLATE "C" NOT NULL, PRIMARY KEY (q, id))`
+    (n) =>
+      `CREATE TABLE seams.seen_${n} (q int NOT NULL, w int NOT NULL, id text COLLATE "C" NOT NULL, PRIMARY KEY (q, w, id))`
   ),
   `CREATE TABLE seams.dedupe (
     q int NOT NULL, key text COLLATE "C" NOT NULL, id text COLLATE "C" NOT NULL, seq bigint NOT NULL, until timestamptz NOT NULL,

@@ -1,5 +1,5 @@
 /** What time brings about: lost claims, due and expired messages, the lines of groups, what is forgotten. */
-import { restarted } from "./sharedSql.ts"
+import { idWindow, restarted } from "./sharedSql.ts"
 
 /**
  * Lets the lines of groups move on, of which something came or went: a line without a living head gets its next message as head, and a
@@ -122,20 +122,17 @@ const soon = `CREATE FUNCTION seams.soon(_q int, _t timestamptz, _all boolean) R
     RETURN ceil(date_part('epoch', _next - _t) * 1000);
   END $$`
 
-const forgetIn = (next: number) =>
-  `IF EXISTS (SELECT 1 FROM seams.seen_${next}) THEN TRUNCATE seams.seen_${next}; END IF;`
+const forgetIn = (next: number) => `IF EXISTS (SELECT 1 FROM seams.seen_${next}) THEN
+        LOCK TABLE seams.seen_${next} IN ACCESS EXCLUSIVE MODE;
+        -- Unless its window has begun meanwhile.
+        IF ${idWindow("clock_timestamp()")} = _w THEN TRUNCATE seams.seen_${next}; END IF;
+      END IF;`
 
-/**
- * Empties the table of ids that is filled next, unless somebody holds it for longer than a moment; drops dedupe keys whose time is over;
- * gives a lease that has ended to claimed messages that have none, which nobody would look for.
- */
-const forget = `CREATE FUNCTION seams.forget() RETURNS void LANGUAGE plpgsql SET lock_timeout = '50ms' AS $$
+/** Empties the table of ids that is filled next, unless somebody holds it for longer than a moment. */
+const forgetIds = `CREATE FUNCTION seams.forget_ids() RETURNS void LANGUAGE plpgsql SET lock_timeout = '50ms' AS $$
+  DECLARE _w int := ${idWindow("clock_timestamp()")};
   BEGIN
-    INSERT INTO seams.lease SELECT DISTINCT c.lease, c.q, clock_timestamp(), 0::double precision FROM seams.claimed c
-      WHERE NOT EXISTS (SELECT 1 FROM seams.lease l WHERE l.lease = c.lease) ON CONFLICT DO NOTHING;
-    DELETE FROM seams.dedupe WHERE (q, key) IN (
-      SELECT q, key FROM seams.dedupe WHERE until <= clock_timestamp() ORDER BY until LIMIT 10000 FOR UPDATE SKIP LOCKED);
-    CASE floor(date_part('epoch', clock_timestamp()) / 300)::bigint % 3
+    CASE _w % 3
     WHEN 0 THEN ${forgetIn(1)}
     WHEN 1 THEN ${forgetIn(2)}
     ELSE ${forgetIn(0)}
@@ -143,4 +140,15 @@ const forget = `CREATE FUNCTION seams.forget() RETURNS void LANGUAGE plpgsql SET
   EXCEPTION WHEN lock_not_available THEN NULL;
   END $$`
 
-export const queueTend: ReadonlyArray<string> = [promote, tend, soon, forget]
+/**
+ * Drops dedupe keys whose time is over; gives a lease that has ended to claimed messages that have none, which nobody would look for.
+ */
+const forget = `CREATE FUNCTION seams.forget() RETURNS void LANGUAGE plpgsql AS $$
+  BEGIN
+    INSERT INTO seams.lease SELECT DISTINCT c.lease, c.q, clock_timestamp(), 0::double precision FROM seams.claimed c
+      WHERE NOT EXISTS (SELECT 1 FROM seams.lease l WHERE l.lease = c.lease) ON CONFLICT DO NOTHING;
+    DELETE FROM seams.dedupe WHERE (q, key) IN (
+      SELECT q, key FROM seams.dedupe WHERE until <= clock_timestamp() ORDER BY until LIMIT 10000 FOR UPDATE SKIP LOCKED);
+  END $$`
+
+export const queueTend: ReadonlyArray<string> = [promote, tend, soon, forgetIds, forget]

@@ -17,6 +17,9 @@ export const restarted = (span: string) => `pg_postmaster_start_time() + ${span}
 export const leased = `EXISTS (
           SELECT 1 FROM seams.lease l WHERE l.lease = c.lease AND (l.until > _t OR ${restarted("l.span")} > _t))`
 
+/** The window of five minutes in which an id is accepted: its ids are in the table of its number modulo 3. */
+export const idWindow = (moment: string) => `floor(date_part('epoch', ${moment}) / 300)::int`
+
 /** Milliseconds since the epoch, as a number that JavaScript holds exactly. */
 export const millis = `CREATE FUNCTION seams.millis(_t timestamptz) RETURNS double precision LANGUAGE sql STABLE AS $$
   SELECT round(date_part('epoch', _t) * 1000) $$`
