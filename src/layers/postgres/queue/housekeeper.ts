@@ -22,12 +22,20 @@ export const forkHousekeeper = (
 ): Effect.Effect<void, never, Scope.Scope> => {
   const tendSql = sql("SELECT seams.tend($1, clock_timestamp())")
   const deadSql = sql("SELECT seams.forget_dead($1, $2, $3)")
-  const untilNone = (statement: string, params: ReadonlyArray<unknown>): Effect.Effect<number, PostgresFault> =>
+  /** `most`: what one call does at most. */
+  const untilNone = (
+    statement: string,
+    params: ReadonlyArray<unknown>,
+    most = 1_000
+  ): Effect.Effect<number, PostgresFault> =>
     Effect.flatMap(apart(statement, params), (rows) => {
       const some = rows[0]![0] as number
-      return some < 1_000 ? Effect.succeed(some) : Effect.map(untilNone(statement, params), (more) => some + more)
+      return some < most ? Effect.succeed(some) : Effect.map(untilNone(statement, params, most), (more) => some + more)
     })
-  const forget = Effect.andThen(apart(sql("SELECT seams.forget_ids()"), []), apart(sql("SELECT seams.forget()"), []))
+  const forget = Effect.andThen(
+    apart(sql("SELECT seams.forget_ids()"), []),
+    untilNone(sql("SELECT seams.forget()"), [], 10_000)
+  )
   const round = Effect.gen(function* () {
     yield* forget
     for (const row of yield* apart(sql("SELECT q, name FROM seams.queue"), [])) {

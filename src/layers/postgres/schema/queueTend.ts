@@ -1,5 +1,5 @@
 /** What time brings about: lost claims, due and expired messages, the lines of groups, what is forgotten. */
-import { idWindow, restarted } from "./sharedSql.ts"
+import { idWindow, planned, restarted } from "./sharedSql.ts"
 
 /**
  * Lets the lines of groups move on, of which something came or went: a line without a living head gets its next message as head, and a
@@ -141,14 +141,18 @@ const forgetIds = `CREATE FUNCTION seams.forget_ids() RETURNS void LANGUAGE plpg
   END $$`
 
 /**
- * Drops dedupe keys whose time is over; gives a lease that has ended to claimed messages that have none, which nobody would look for.
+ * Drops dedupe keys whose time is over, at most ten thousand, and answers how many; gives a lease that has ended to claimed messages that
+ * have none, which nobody would look for.
  */
-const forget = `CREATE FUNCTION seams.forget() RETURNS void LANGUAGE plpgsql AS $$
+const forget = `CREATE FUNCTION seams.forget() RETURNS int LANGUAGE plpgsql ${planned} AS $$
+  DECLARE _some int;
   BEGIN
     INSERT INTO seams.lease SELECT DISTINCT c.lease, c.q, clock_timestamp(), 0::double precision FROM seams.claimed c
       WHERE NOT EXISTS (SELECT 1 FROM seams.lease l WHERE l.lease = c.lease) ON CONFLICT DO NOTHING;
-    DELETE FROM seams.dedupe WHERE (q, key) IN (
-      SELECT q, key FROM seams.dedupe WHERE until <= clock_timestamp() ORDER BY until LIMIT 10000 FOR UPDATE SKIP LOCKED);
+    DELETE FROM seams.dedupe WHERE ctid = ANY (ARRAY(
+      SELECT ctid FROM seams.dedupe WHERE until <= clock_timestamp() ORDER BY until LIMIT 10000 FOR UPDATE SKIP LOCKED));
+    GET DIAGNOSTICS _some = ROW_COUNT;
+    RETURN _some;
   END $$`
 
 export const queueTend: ReadonlyArray<string> = [promote, tend, soon, forgetIds, forget]
