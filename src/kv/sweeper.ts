@@ -3,6 +3,7 @@
  * of it and space comes back also for keys nobody reads.
  */
 import * as Effect from "effect/Effect"
+import * as Exit from "effect/Exit"
 import * as Latch from "effect/Latch"
 import type * as Scope from "effect/Scope"
 import { background } from "../internal/background.ts"
@@ -18,7 +19,7 @@ const sharedPoll = 600_000
 const longestSleep = 86_400_000
 
 export interface Sweeper {
-  /** An entry was written that expires this many milliseconds from now. */
+  /** An entry was written that expires this many milliseconds from now. The store may be asked for its time, which nobody waits for. */
   readonly expiresWithin: (millis: number) => Effect.Effect<void>
   /** An entry was seen that expires at this time. */
   readonly expiresAt: (time: number) => void
@@ -28,11 +29,15 @@ export const forkSweeper = (driver: Driver, health: HealthRegistry): Effect.Effe
   Effect.gen(function* () {
     const earlier = yield* Latch.make(false)
     let deadline = Number.POSITIVE_INFINITY
+    /** The store's time when it was last told; it is not earlier since. */
+    let told = Number.NEGATIVE_INFINITY
+    const scope = yield* Effect.scope
+    const now = Effect.tap(driver.now, (time) => Effect.sync(() => void (told = time)))
 
     const longest = driver.capabilities.shared ? sharedPoll : longestSleep
     const wait = Effect.gen(function* () {
       if (deadline === Number.POSITIVE_INFINITY && !driver.capabilities.shared) return yield* earlier.await
-      const left = Math.max(0, deadline - (yield* driver.now))
+      const left = Math.max(0, deadline - (yield* now))
       yield* Effect.timeoutOption(earlier.await, Math.min(left, longest))
     })
 
@@ -52,10 +57,19 @@ export const forkSweeper = (driver: Driver, health: HealthRegistry): Effect.Effe
       deadline = time
       earlier.openUnsafe()
     }
+    let soonest = Number.POSITIVE_INFINITY
+    /** One question for all that was written until it is answered. Too early a deadline is no harm: the sweep tells the right one. */
+    const ask = Effect.map(Effect.exit(now), (time) => {
+      const millis = soonest
+      soonest = Number.POSITIVE_INFINITY
+      expiresAt((Exit.isSuccess(time) ? time.value : 0) + millis)
+    })
     const expiresWithin = (millis: number) =>
-      Effect.map(
-        Effect.orElseSucceed(driver.now, () => 0),
-        (now) => expiresAt(now + millis)
-      )
+      Effect.suspend(() => {
+        if (told + millis >= deadline) return Effect.void
+        const asked = soonest < Number.POSITIVE_INFINITY
+        soonest = Math.min(soonest, millis)
+        return asked ? Effect.void : Effect.asVoid(Effect.forkIn(ask, scope, { startImmediately: true }))
+      })
     return { expiresAt, expiresWithin }
   })

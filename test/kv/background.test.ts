@@ -108,6 +108,38 @@ describe("the sweeper", () => {
   )
 })
 
+describe("a commit with an expiry", () => {
+  it.effect("waits for no other answer of the store than its own, and one look at the clock serves many", () =>
+    Effect.gen(function* () {
+      let looks = 0
+      const kv = yield* overMemory((driver) => ({
+        now: Effect.suspend(() => {
+          looks++
+          return Effect.delay(driver.now, "1 second")
+        })
+      }))
+      yield* flush
+      const sets = yield* Effect.forkChild(
+        Effect.forEach(Array.from({ length: 200 }), (_, i) => kv.set(["p", i], i, { expireIn: "1 minute" }))
+      )
+      yield* flush
+      assert.isDefined(sets.pollUnsafe())
+      yield* TestClock.adjust("2 seconds")
+      yield* kv.set(["p", 200], 200, { expireIn: "1 minute" })
+      yield* flush
+      assert.isAtMost(looks, 2)
+      const gone: Array<string> = []
+      yield* Effect.forkScoped(
+        Stream.runForEach(kv.watchPrefix([], { initial: false }), ({ _tag }) => Effect.sync(() => void gone.push(_tag)))
+      )
+      yield* flush
+      yield* TestClock.adjust("2 minutes")
+      yield* flush
+      assert.strictEqual(gone.filter((tag) => tag === "Expire").length, 201)
+    }).pipe(Effect.scoped, quiet)
+  )
+})
+
 describe("a watch", () => {
   it.effect("waits out an outage of the store, says so in the health, and misses nothing", () =>
     Effect.gen(function* () {
