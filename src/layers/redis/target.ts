@@ -6,6 +6,7 @@ import { describeInput, durationMillis } from "../../internal/durationMillis.ts"
 import { fillFromPlatform } from "../../internal/ids.ts"
 import { badPercent, misleadingUrl } from "../../internal/urlText.ts"
 import { InvalidAddress, RedisError } from "./errors.ts"
+import { addressOfClient, addressOfCluster, addressOfMaster, formatPlace } from "./given.ts"
 import type { ConnectionOptions } from "./options.ts"
 import { disconnectTimeout, toSentinels } from "./sentinels.ts"
 
@@ -98,8 +99,6 @@ const placeOf = (options: ConnectionOptions): Place | RedisError => {
     tls: options.tls === undefined ? from?.tls === true : options.tls !== false
   }
 }
-
-const format = (host: string, port: number): string => (host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`)
 
 /** Of several ways to name a server one is meant. */
 const checkOptions = (options: ConnectionOptions): RedisError | undefined => {
@@ -227,7 +226,7 @@ export const targetOf = (options: ConnectionOptions): Target | RedisError => {
       return {
         ...base,
         cluster: true,
-        address: "the Cluster of the given client",
+        address: addressOfCluster(theirs),
         tls: theirs.options.redisOptions?.tls !== undefined,
         make: (live) =>
           theirs.duplicate([], {
@@ -241,14 +240,11 @@ export const targetOf = (options: ConnectionOptions): Target | RedisError => {
       }
     }
     const theirs = given as Redis
-    const { host, port, sentinels } = theirs.options
+    const { sentinels } = theirs.options
     return {
       ...base,
       cluster: false,
-      address:
-        sentinels === undefined || sentinels === null
-          ? format(host ?? "localhost", port ?? 6379)
-          : "the master of the given client",
+      address: addressOfClient(theirs),
       tls: theirs.options.tls !== undefined,
       make: (live) =>
         theirs.duplicate({
@@ -263,7 +259,7 @@ export const targetOf = (options: ConnectionOptions): Target | RedisError => {
     return {
       ...base,
       cluster: true,
-      address: nodes.map(({ host, port }) => format(host, port)).join(", "),
+      address: nodes.map(({ host, port }) => formatPlace(host, port)).join(", "),
       make: (live) => new Cluster(nodes, clusterOptions(live, credentials))
     }
   }
@@ -273,7 +269,7 @@ export const targetOf = (options: ConnectionOptions): Target | RedisError => {
     return {
       ...base,
       cluster: false,
-      address: `${name} (Sentinels ${sentinels.map(({ host, port }) => format(host, port)).join(", ")})`,
+      address: addressOfMaster(name, sentinels),
       make: (live) =>
         new Redis({
           ...common(live),
@@ -291,7 +287,7 @@ export const targetOf = (options: ConnectionOptions): Target | RedisError => {
   return {
     ...base,
     cluster: false,
-    address: format(place.host, place.port),
+    address: formatPlace(place.host, place.port),
     line: { host: place.host, port: place.port },
     make: (live) =>
       new Redis({ ...common(live), ...credentials, host: place.host, port: place.port, db: place.database })

@@ -1,7 +1,8 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Cause, Effect, Exit, Redacted } from "effect"
-import { Redis as Client } from "ioredis"
+import { Redis as Client, Cluster } from "ioredis"
 import * as Redis from "../../../src/layers/redis/index.ts"
+import { targetOf } from "../../../src/layers/redis/target.ts"
 import { printed } from "./support.ts"
 
 /** A word that stands in every credential below and may stand in no error. */
@@ -87,4 +88,28 @@ describe("an option that cannot be used is named, with what to do, and nothing i
       }
     })
   )
+})
+
+describe("a client of the program's", () => {
+  const addressOf = (instance: Client | Cluster) => {
+    const target = targetOf({ instance })
+    return target instanceof Redis.RedisError ? assert.fail(target.message) : target.address
+  }
+  const cluster = (...nodes: ConstructorParameters<typeof Cluster>[0]) =>
+    addressOf(new Cluster(nodes, { lazyConnect: true }))
+  const master = (name: string, host: string) =>
+    addressOf(new Client({ lazyConnect: true, name, sentinels: [{ host }], password: word }))
+
+  it("has the identity of where it connects to, in whatever form it was told, without credentials", () => {
+    assert.strictEqual(
+      cluster({ host: "a", port: 7_000 }, `redis://u:${word}@b:7001`, "c", 7_002),
+      cluster("a:7000", "b:7001", "c:6379", "127.0.0.1:7002")
+    )
+    assert.strictEqual(cluster("a:7000"), "a:7000")
+    assert.notStrictEqual(cluster("a:7000"), cluster("b:7000"))
+    assert.strictEqual(master("one", "s"), "one (Sentinels s:26379)")
+    assert.notStrictEqual(master("one", "s"), master("two", "s"))
+    assert.notStrictEqual(master("one", "s"), master("one", "t"))
+    assert.strictEqual(addressOf(new Client({ lazyConnect: true, path: "/run/redis.sock" })), "/run/redis.sock")
+  })
 })
