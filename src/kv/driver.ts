@@ -161,6 +161,11 @@ export interface Log {
    * report each version once.
    */
   readonly covers: (at: Cursor, line: LogLine) => boolean
+  /**
+   * Is a place that a read was made at, or that was the head, still one of this log? Only of stores that a failover may set back
+   * without a word: what a watch read first may then be lost, and other commits stand under its numbers.
+   */
+  readonly holds?: ((at: Cursor) => Effect.Effect<boolean, KvError>) | undefined
   /** Does this driver's log still know the commit of a versionstamp, and where: for `since: versionstamp`. */
   readonly locate: (versionstamp: Versionstamp) => Effect.Effect<Cursor | undefined, KvError>
   /**

@@ -187,7 +187,8 @@ const boundedReads = (driver: Driver, bounded: Bounded<KvError>): Driver => ({
     ...driver.log,
     head: bounded("watch", driver.log.head),
     read: (options) => bounded("watch", driver.log.read(options)),
-    locate: (versionstamp) => bounded("watch", driver.log.locate(versionstamp))
+    locate: (versionstamp) => bounded("watch", driver.log.locate(versionstamp)),
+    holds: driver.log.holds === undefined ? undefined : (at) => bounded("watch", driver.log.holds!(at))
   }
 })
 

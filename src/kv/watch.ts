@@ -3,7 +3,7 @@
  *
  * The head of the log is taken before the state is read, so every change since then stands behind it. What the state showed
  * already is recognised in the log and passed over: for ranges by the place each page was read at, for single keys by the
- * versionstamp. A line is reported only when it still is the latest of its key, which coalesces bursts; the latest line of a
+ * versionstamp; unless the store was set back meanwhile, and what it showed is not part of it any more: then it is read again. A line is reported only when it still is the latest of its key, which coalesces bursts; the latest line of a
  * key always is, so the final state is always seen. Memory is one page of lines, however slow the consumer: it pulls, and when
  * the log was trimmed meanwhile the state is read again, announced by `Reset`.
  */
@@ -42,11 +42,18 @@ interface Listing {
   readonly shown: ReadonlyArray<Shown>
 }
 
+/** What the initial state showed already. */
+interface Covered {
+  readonly shows: (line: LogLine) => boolean
+  /** The last place it was read at; or a later one. */
+  readonly at: Cursor
+}
+
 interface Following {
   readonly _tag: "Following"
   readonly after: Cursor
-  /** Until the first complete read of the log: what the initial state showed already. */
-  readonly covered: ((line: LogLine) => boolean) | undefined
+  /** Until the first complete read of the log. */
+  readonly covered: Covered | undefined
   /** `Synced` is still owed. */
   readonly syncing: boolean
   readonly told: Cursor
@@ -99,11 +106,12 @@ export const watchKeys = (
           seen.set(stored.key, stored.versionstamp)
           changes.push(yield* put(stored))
         }
-        const covered = (line: LogLine) => {
+        const shows = (line: LogLine) => {
           const shown = seen.get(line.key)
           return shown !== undefined && line.versionstamp <= shown
         }
-        return [changes, Option.some(yield* follow(state.head, covered, true))] as const
+        const at = driver.log.holds === undefined ? state.head : yield* driver.log.head
+        return [changes, Option.some(yield* follow(state.head, { shows, at }, true))] as const
       })
   })
 }
@@ -121,19 +129,27 @@ export const watchRange = (
         initial: (driver, state) =>
           Effect.gen(function* () {
             const page = yield* driver.list({ start: state.from, end: range.end }, { limit: pageSize, reverse: false })
+            const before = state.shown.at(-1)?.at ?? page.at
+            if (before !== page.at && !(yield* holds(driver, before))) return again
             const changes: Array<Change> = []
             for (const stored of page.entries) changes.push(yield* put(stored))
             const last = page.entries.at(-1)?.key
             const complete = last === undefined || page.entries.length < pageSize
             const shown = extend(state.shown, { upto: complete ? range.end : last, at: page.at })
             if (!complete) return [changes, Option.some({ ...state, from: successor(last), shown })] as const
-            const covered = (line: LogLine) => {
+            const shows = (line: LogLine) => {
               const at = placeOf(shown, line.key)
               return at !== undefined && driver.log.covers(at, line)
             }
-            return [changes, Option.some(yield* follow(state.head, covered, true))] as const
+            return [changes, Option.some(yield* follow(state.head, { shows, at: page.at }, true))] as const
           })
       })
+
+/** The whole state anew. */
+const again: Step = [[], Option.some({ _tag: "Restart" })]
+
+const holds = (driver: Driver, at: Cursor): Effect.Effect<boolean, KvError> =>
+  driver.log.holds?.(at) ?? Effect.succeed(true)
 
 /** Pages read at one place are remembered as one. */
 const extend = (shown: ReadonlyArray<Shown>, page: Shown): ReadonlyArray<Shown> =>
@@ -155,11 +171,7 @@ const put = (stored: Stored): Effect.Effect<Change, KvError> => {
   return entry instanceof KvError ? Effect.fail(entry) : Effect.succeed({ _tag: "Put", entry })
 }
 
-const follow = (
-  after: Cursor,
-  covered: ((line: LogLine) => boolean) | undefined,
-  syncing: boolean
-): Effect.Effect<Following> =>
+const follow = (after: Cursor, covered: Covered | undefined, syncing: boolean): Effect.Effect<Following> =>
   Effect.map(Clock.currentTimeMillis, (now) => ({
     _tag: "Following",
     after,
@@ -243,10 +255,14 @@ const advance = (driver: Driver, watched: Watched, from: Following): Effect.Effe
     let state = from
     while (true) {
       const read = yield* driver.log.read({ after: state.after, watched, limit: pageSize })
-      if (read._tag === "Trimmed") return [[], Option.some<State>({ _tag: "Restart" })]
+      if (read._tag === "Trimmed") return again
+      const { covered } = state
+      // Asked behind the read: what holds now held when the log was read, and its lines go on from there.
+      const goesOn = covered === undefined || covered.at === state.after || covered.at === read.next
+      if (!goesOn && !(yield* holds(driver, covered.at))) return again
       const changes: Array<Change> = []
       for (const line of read.lines) {
-        if (state.covered?.(line) === true) continue
+        if (covered?.shows(line) === true) continue
         const change = yield* changeOf(line)
         if (change !== undefined) changes.push(change)
       }
@@ -263,7 +279,7 @@ const advance = (driver: Driver, watched: Watched, from: Following): Effect.Effe
       state = {
         _tag: "Following",
         after: read.next,
-        covered: read.more ? state.covered : undefined,
+        covered: read.more ? covered : undefined,
         syncing: state.syncing && read.more,
         told: told ? read.next : state.told,
         toldAt: told ? now : state.toldAt,

@@ -1,7 +1,8 @@
 /** A store that was set back or emptied: nothing stale passes, nothing is skipped, and everybody goes on. */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, References } from "effect"
+import { Effect, Layer, References, Stream } from "effect"
 import * as Kv from "../../../src/Kv.ts"
+import * as Redis from "../../../src/layers/redis/index.ts"
 import { caughtUp, lag, promote, startRedis, withRedis } from "../../servers/index.ts"
 import { faultProxy } from "../../support/faultProxy.ts"
 import {
@@ -210,6 +211,67 @@ describe("a replica that lagged and was promoted", () => {
         assert.strictEqual((yield* some(moved, "a")).value, "other")
         yield* sum(moved, "n")
         yield* working(moved)
+      }).pipe(quiet)
+    )
+})
+
+describe("a server that is set back while a watch reads the state it begins with", () => {
+  const key: Kv.Key = ["w", "a"]
+  const page = Array.from({ length: 300 }, (_, i) => Kv.set(["w", "b", i], i))
+  const cases = [
+    ["of a prefix, behind its last page", (kv: Kv.Service) => kv.watchPrefix(["w"]), "read"],
+    ["of a prefix, between two pages", (kv: Kv.Service) => kv.watchPrefix(["w"]), "list"],
+    ["of a key", (kv: Kv.Service) => kv.watch([key]), "read"]
+  ] as const
+  for (const [name, watch, when] of cases)
+    it.live(`does not hide the final state from it: ${name}`, () =>
+      Effect.gen(function* () {
+        const server = yield* startRedis()
+        const connection = yield* Redis.makeConnection({ url: server.url, namespace: freshNamespace() })
+        const driver = yield* Redis.makeKvDriver(connection)
+        const other = yield* Kv.make(driver)
+        yield* using(other)(Kv.atomic(page))
+        const copy = yield* withRedis(server, async (redis) =>
+          Promise.all((await redis.keysBuffer("*")).map(async (one) => [one, await redis.dumpBuffer(one)] as const))
+        )
+        const setBack = Effect.andThen(
+          withRedis(server, async (redis) => {
+            await redis.flushall()
+            await Promise.all(copy.map(([one, dump]) => redis.restore(one, 0, dump)))
+          }),
+          other.set(key, "final")
+        )
+        /** Before the first call an effect, before the second another. */
+        const before = <A>(...first: ReadonlyArray<Effect.Effect<unknown, unknown>>) => {
+          let calls = 0
+          return (call: Effect.Effect<A, Kv.KvError>) =>
+            Effect.suspend(() => Effect.andThen(Effect.orDie(first[calls++] ?? Effect.void), call))
+        }
+        const lost = other.set(key, "lost")
+        const listing = before<Effect.Success<ReturnType<typeof driver.list>>>(
+          lost,
+          ...(when === "list" ? [setBack] : [])
+        )
+        const getting = before<Effect.Success<ReturnType<typeof driver.getMany>>>(lost)
+        const reading = before<Kv.LogRead>(...(when === "read" ? [setBack] : []))
+        const kv = yield* Kv.make({
+          ...driver,
+          list: (range, options) => listing(driver.list(range, options)),
+          getMany: (keys) => getting(driver.getMany(keys)),
+          log: { ...driver.log, read: (options) => reading(driver.log.read(options)) }
+        })
+        const seen: Array<unknown> = []
+        yield* watch(kv).pipe(
+          Stream.runForEachWhile((change) =>
+            Effect.sync(() => {
+              const told = change._tag === "Put" ? change.entry.value : change._tag
+              if (typeof told !== "number") seen.push(told)
+              return !(told === "Synced" && seen.includes("final"))
+            })
+          ),
+          Effect.timeoutOption("8 seconds")
+        )
+        assert.deepStrictEqual(seen, ["lost", "Reset", "final", "Synced"])
       }).pipe(quiet)
     )
 })

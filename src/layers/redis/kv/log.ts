@@ -141,6 +141,7 @@ export const makeLog = (
     return {
       head: failing(head),
       read: ({ after, limit, watched }) => failing(read(after, watched, limit)),
+      holds: (at) => failing(Effect.map(read(at, nothing, 0), ({ _tag }) => _tag === "Lines")),
       covers: (at, line) => line.versionstamp.slice(0, 16) <= at.slice(0, 16),
       locate: (versionstamp) => {
         const number = numberOf(versionstamp)
@@ -159,6 +160,8 @@ export const makeLog = (
 
 const failing = <A>(effect: Effect.Effect<A, RedisFault>): Effect.Effect<A, KvError> =>
   Effect.mapError(effect, kvError("watch"))
+
+const nothing: Watched = { _tag: "Keys", keys: new Set() }
 
 const gone = (detail: string): LogRead => ({ _tag: "Trimmed", detail })
 
