@@ -51,7 +51,12 @@ export const makeQueueDriver = (
     const channels = options?.channels ?? 1
     const capabilities = capabilitiesOf(type)
     const declarations = makeDeclarations(connection, type)
-    const publisher = yield* makePublisher(publishing, target, options?.window ?? defaultWindow)
+    const publisher = yield* makePublisher(
+      publishing,
+      target,
+      options?.window ?? defaultWindow,
+      type === "classic" ? "unknown" : "refused"
+    )
     const sender = makeSender(publisher, declarations, namespace)
     const nextId = yield* makeCommitIds
 

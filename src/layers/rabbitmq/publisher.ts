@@ -23,7 +23,7 @@ export interface Outgoing {
  * - `accepted`: confirmed. A quorum queue has it on a majority of its nodes, a classic one on its disk.
  * - `returned`: no queue takes it.
  * - `refused`: the queue did not take it, as when it is full or has no majority.
- * - `unknown`: sent, and not confirmed in time, or not before the channel ended.
+ * - `unknown`: sent, and not confirmed in time, or not before the channel ended; or a classic queue did not take it, or ended when it had.
  * - `unsent`: it never left.
  */
 export type Fate = "accepted" | "returned" | "refused" | "unknown" | "unsent"
@@ -85,6 +85,12 @@ interface Job {
   fate: Fate | undefined
 }
 
+/**
+ * What a nack says. A broker also nacks all that is under way to a classic queue whose process ends, as with its node: the queue may have
+ * these messages on its disk.
+ */
+export type Nacked = Extract<Fate, "refused" | "unknown">
+
 /** Milliseconds by which a limit may be passed. */
 const sweepEvery = 100
 
@@ -95,6 +101,7 @@ class Pipe {
   /** Of the connection below. */
   readonly #session: Session | undefined
   readonly #window: number
+  readonly #nacked: Nacked
   readonly #waiting: Array<Job> = []
   #next = 0
   #inFlight = 0
@@ -105,8 +112,9 @@ class Pipe {
   /** What the broker refused, and closed the channel for. */
   refusal: AmqpFault | undefined
 
-  constructor(channel: ConfirmChannel, link: Link, window: number) {
+  constructor(channel: ConfirmChannel, link: Link, window: number, nacked: Nacked) {
     this.#channel = channel
+    this.#nacked = nacked
     this.#link = link
     this.#session = link.current()
     this.#window = window
@@ -127,7 +135,14 @@ class Pipe {
 
   /** Why it ended. Of a connection that ends this is known behind the answers to what was in flight, in the same turn. */
   get why(): string {
-    return this.refusal?.detail ?? this.#session?.ended ?? this.ended ?? "the connection broke"
+    return (
+      this.refusal?.detail ??
+      this.#session?.ended ??
+      this.ended ??
+      (this.#nacked === "unknown"
+        ? "the queue refused it, as when it is full, or ended before it answered"
+        : "the connection broke")
+    )
   }
 
   add(jobs: ReadonlyArray<Job>): void {
@@ -177,7 +192,7 @@ class Pipe {
               ? "returned"
               : "accepted"
             : this.ended === undefined && (error as Error).message === "message nacked"
-              ? "refused"
+              ? this.#nacked
               : this.#isDenied(exchange)
                 ? "unsent"
                 : "unknown"
@@ -229,7 +244,8 @@ class Pipe {
 export const makePublisher = (
   link: Link,
   target: Target,
-  window: number
+  window: number,
+  nacked: Nacked
 ): Effect.Effect<Publisher, never, Scope.Scope> =>
   Effect.gen(function* () {
     const realClock = Clock.Clock.defaultValue()
@@ -240,7 +256,7 @@ export const makePublisher = (
       Effect.suspend(() =>
         pipe !== undefined && pipe.ended === undefined
           ? Effect.succeed(pipe)
-          : Effect.map(link.confirmChannel, (channel) => (pipe = new Pipe(channel, link, window)))
+          : Effect.map(link.confirmChannel, (channel) => (pipe = new Pipe(channel, link, window, nacked)))
       )
     )
     const standing: Effect.Effect<Pipe, AmqpFault> = Effect.suspend(() =>

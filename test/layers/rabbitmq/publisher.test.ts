@@ -7,7 +7,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import { Signal } from "../../../src/internal/signal.ts"
 import type { Link, Session } from "../../../src/layers/rabbitmq/link.ts"
-import { makePublisher, type Outgoing } from "../../../src/layers/rabbitmq/publisher.ts"
+import { makePublisher, type Nacked, type Outgoing } from "../../../src/layers/rabbitmq/publisher.ts"
 import type { Target } from "../../../src/layers/rabbitmq/target.ts"
 import { until } from "../../support/faults.ts"
 
@@ -28,7 +28,7 @@ class FakeChannel extends EventEmitter {
   }
 }
 
-const setup = Effect.gen(function* () {
+const setup = Effect.fnUntraced(function* (nacked: Nacked) {
   const channel = new FakeChannel()
   const session = { ended: undefined, blocked: undefined, gather: () => undefined } as unknown as Session
   const changed = new Signal()
@@ -40,7 +40,7 @@ const setup = Effect.gen(function* () {
     channel: opening,
     confirmChannel: opening
   }
-  return { channel, session, changed, publisher: yield* makePublisher(link, target, 10) }
+  return { channel, session, changed, publisher: yield* makePublisher(link, target, 10, nacked) }
 })
 
 const outgoing = (text: string): Outgoing => ({
@@ -53,7 +53,7 @@ const outgoing = (text: string): Outgoing => ({
 describe("a broker that blocks publishers", () => {
   it.live("keeps nothing in memory that was withdrawn meanwhile, and gets the rest", () =>
     Effect.gen(function* () {
-      const { changed, channel, publisher, session } = yield* setup
+      const { changed, channel, publisher, session } = yield* setup("refused")
       session.blocked = "low on memory"
       const withdrawn: Array<WeakRef<Buffer>> = []
       const withdraw = (text: string) => {
@@ -74,6 +74,28 @@ describe("a broker that blocks publishers", () => {
       changed.raise()
       assert.deepStrictEqual((yield* publisher.send([outgoing("later")])).fates, ["accepted"])
       assert.deepStrictEqual(channel.published, ["later"])
+    })
+  )
+})
+
+describe("a message that the broker nacks", () => {
+  const nacked = Effect.fnUntraced(function* (kind: Nacked) {
+    const { channel, publisher } = yield* setup(kind)
+    channel.answer = (confirm) => queueMicrotask(() => confirm(new Error("message nacked")))
+    return yield* publisher.send([outgoing("a")])
+  })
+
+  it.live("is not there when it was for a quorum queue", () =>
+    Effect.gen(function* () {
+      assert.deepStrictEqual((yield* nacked("refused")).fates, ["refused"])
+    })
+  )
+
+  it.live("may be there when it was for a classic queue, whose node may have gone with it on its disk", () =>
+    Effect.gen(function* () {
+      const { detail, fates } = yield* nacked("unknown")
+      assert.deepStrictEqual(fates, ["unknown"])
+      assert.include(detail, "ended before it answered")
     })
   )
 })
