@@ -15,7 +15,7 @@ import type { QueueError } from "../../queue/QueueError.ts"
 import type { ConnectionService } from "./connection.ts"
 import type { Declarations } from "./declarations.ts"
 import { queueError } from "./error.ts"
-import { AmqpFault } from "./faults.ts"
+import { AmqpFault, notFound } from "./faults.ts"
 import { claimedOf, type Held, isStale, pastOf } from "./held.ts"
 import { Line } from "./line.ts"
 import { type Death, type Past, propertiesOf, readMessage } from "./message.ts"
@@ -325,6 +325,8 @@ export const makeConsumer = (parts: ConsumerParts): Effect.Effect<Consumer, neve
           suspect = undefined
           careful = false
           if (at.held.size > 0) ended.raise()
+          // It may have ended with its queue, which is then declared again.
+          declarations.forget()
           yield* reportEnd(at)
         } else {
           failures++
@@ -332,6 +334,7 @@ export const makeConsumer = (parts: ConsumerParts): Effect.Effect<Consumer, neve
             onFailure: (fault) => fault,
             onSuccess: () => new AmqpFault("unsent", "the channel could not be opened")
           })
+          if (trouble.code === notFound) declarations.forget()
           arrived.raise()
         }
         yield* Effect.sleep(Math.min(longestPause, 25 * 2 ** Math.min(failures, 8)) * (0.5 + (yield* Random.next)))

@@ -170,6 +170,29 @@ describe("a worker on several channels", () => {
   )
 })
 
+describe("a queue that an operator deletes", () => {
+  // A classic one: RabbitMQ 3.10 may break over the deletion of a quorum queue on a busy machine.
+  it.live("is declared again by a worker of a process that publishes nothing, and it goes on", () =>
+    Effect.gen(function* () {
+      const namespace = freshNamespace()
+      const { consumer } = yield* processOf(namespace, { queueType: "classic" })
+      const worker = yield* consumer(1)
+      const channel = yield* foreignChannel
+      const name = `${namespace}:jobs`
+      const isConsumed = Effect.gen(function* () {
+        yield* worker.claim({ max: 1, start: 1 })
+        const other = yield* foreignChannel
+        return (yield* Effect.tryPromise(() => other.checkQueue(name))).consumerCount === 1
+      }).pipe(Effect.scoped)
+      yield* until("it is consumed", isConsumed)
+      yield* Effect.promise(() => channel.deleteQueue(name))
+      yield* until("it is there and consumed again", isConsumed)
+      channel.sendToQueue(name, Buffer.from("1"), { messageId: "a" })
+      assert.deepStrictEqual((yield* take(worker, 1)).map(counts), [["a", 1, 1, 0]])
+    })
+  )
+})
+
 describe("a handler whose channel ends", () => {
   it.live("is interrupted at once, and not at the next heartbeat", () =>
     Effect.gen(function* () {
