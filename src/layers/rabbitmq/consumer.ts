@@ -262,7 +262,13 @@ export const makeConsumer = (parts: ConsumerParts): Effect.Effect<Consumer, neve
         // The acks leave, and what has arrived is taken in, before the next claim: the broker goes on meanwhile, and messages that come one
         // by one are claimed together. Twice as many are handled in a second.
         Effect.tap(() => (batch.length > 0 ? Effect.yieldNow : Effect.void)),
-        Effect.flatMap((results) => Effect.map(take(next), (claimed) => ({ results, claimed })))
+        // All is settled: why nothing can be claimed is told by the next claim.
+        Effect.flatMap((results) =>
+          Effect.map(
+            Effect.orElseSucceed(take(next), () => []),
+            (claimed) => ({ results, claimed })
+          )
+        )
       )
 
     const holds = (tokens: ReadonlyArray<string>): Effect.Effect<ReadonlyArray<"held" | "lost">> =>

@@ -3,6 +3,7 @@
  * timeout, loses the claims of that channel alone.
  */
 import * as Effect from "effect/Effect"
+import * as Result from "effect/Result"
 import type { Claimed, ClaimRequest, Consumer, Settlement } from "../../queue/driver.ts"
 import type { QueueError } from "../../queue/QueueError.ts"
 
@@ -20,16 +21,20 @@ export const spread = (
   const claim = ({ max, start }: ClaimRequest): Effect.Effect<ReadonlyArray<Claimed>, QueueError> =>
     Effect.gen(function* () {
       const claimed: Array<Claimed> = []
+      let trouble: QueueError | undefined
       // Each takes its share first, and what others leave behind.
       turn++
       for (let i = 0; i < consumers.length && claimed.length < max; i++) {
         const rest = { max: max - claimed.length, start: Math.max(0, start - claimed.length) }
-        claimed.push(...(yield* consumers[(turn + i) % consumers.length]!.claim(rest)))
+        const found = yield* Effect.result(consumers[(turn + i) % consumers.length]!.claim(rest))
+        if (Result.isSuccess(found)) claimed.push(...found.success)
+        else trouble ??= found.failure
       }
-      return claimed
+      // What one has claimed would be held by nobody if another one's failure were told instead.
+      return trouble === undefined || claimed.length > 0 ? claimed : yield* trouble
     })
 
-  /** Asks each owner about its own tokens; the answers have the order of the tokens. */
+  /** Asks each owner about its own tokens, and the others for nothing; the answers have the order of the tokens. */
   const each =
     <A>(
       ask: (consumer: Consumer, tokens: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<A>, QueueError>,
@@ -41,7 +46,6 @@ export const spread = (
         const answers = tokens.map(() => lost)
         for (const [index, consumer] of consumers.entries()) {
           const places = owners.flatMap((owner, place) => (owner === index ? [place] : []))
-          if (places.length === 0) continue
           const found = yield* ask(
             consumer,
             places.map((place) => tokens[place]!)
@@ -60,26 +64,30 @@ export const spread = (
         const open = batch.flatMap(({ token }) => (finished.has(token) ? [] : [token]))
         const found = yield* each<"settled" | "lost">(
           (consumer, tokens) =>
-            Effect.map(
-              consumer.settle(
-                tokens.map((token) => byToken.get(token)!),
-                { max: 0, start: 0 }
-              ),
-              ({ results }) => {
-                for (const [i, token] of tokens.entries()) if (results[i] === "settled") finished.add(token)
-                return results
-              }
-            ),
+            tokens.length === 0
+              ? Effect.succeed([])
+              : Effect.map(
+                  consumer.settle(
+                    tokens.map((token) => byToken.get(token)!),
+                    { max: 0, start: 0 }
+                  ),
+                  ({ results }) => {
+                    for (const [i, token] of tokens.entries()) if (results[i] === "settled") finished.add(token)
+                    return results
+                  }
+                ),
           "lost"
         )(open)
         const lost = new Set(open.filter((_, i) => found[i] === "lost"))
         finished.clear()
         return {
           results: batch.map(({ token }) => (lost.has(token) ? ("lost" as const) : ("settled" as const))),
-          claimed: next.max > 0 ? yield* claim(next) : []
+          // All is settled: why nothing can be claimed is told by the next claim.
+          claimed: next.max > 0 ? yield* Effect.orElseSucceed(claim(next), () => []) : []
         }
       }),
     start: each((consumer, tokens) => consumer.start(tokens), "lost" as const),
+    // Also of one that holds nothing: it takes note that its losses are known, and its `lost` is quiet again.
     extend: each((consumer, tokens) => consumer.extend(tokens), "lost" as "held" | "lost" | "cancelRequested"),
     lost: Effect.raceAllFirst(consumers.map((consumer) => consumer.lost ?? Effect.never)),
     leave: Effect.forEach(consumers, (consumer) => consumer.leave ?? Effect.void, {
