@@ -13,6 +13,7 @@ import { Signal } from "../../internal/signal.ts"
 import { type Claimed, type ClaimRequest, type Consumer, type Settlement, soloAfter } from "../../queue/driver.ts"
 import type { QueueError } from "../../queue/QueueError.ts"
 import type { ConnectionService } from "./connection.ts"
+import { makeDebts } from "./debts.ts"
 import type { Declarations } from "./declarations.ts"
 import { queueError } from "./error.ts"
 import { AmqpFault, notFound } from "./faults.ts"
@@ -44,6 +45,7 @@ export const makeConsumer = (parts: ConsumerParts): Effect.Effect<Consumer, neve
   Effect.gen(function* () {
     const { connection, declarations, lease, name, nextId, prefetch, queue, sender } = parts
     const { consuming, namespace, realClock, scope } = connection
+    const debts = makeDebts(connection, sender, queue)
     const arrived = new Signal()
     /** Raised when claims were lost. */
     const ended = new Signal()
@@ -87,14 +89,15 @@ export const makeConsumer = (parts: ConsumerParts): Effect.Effect<Consumer, neve
       }
     }
 
-    /** Brings messages back to the tail of the queue, uncounted: a requeue would count as a lost claim. */
-    const giveBack = (at: Line, some: ReadonlyArray<Held>): Effect.Effect<void, AmqpFault> =>
-      some.length === 0
-        ? Effect.void
-        : Effect.andThen(
-            sender.sendAll(some.map((held) => mail(held, { past: pastOf(held), delay: remaining(held) }))),
-            Effect.sync(() => at.ack(some.map(({ tag }) => tag)))
-          )
+    /**
+     * Brings messages back to the tail of the queue, uncounted: a requeue would count as a lost claim. They stay with the broker until it
+     * has their copies.
+     */
+    const giveBack = (at: Line, some: ReadonlyArray<Held>): Effect.Effect<void> =>
+      debts.owe(
+        at,
+        some.map((held) => ({ tag: held.tag, mail: mail(held, { past: pastOf(held), delay: remaining(held) }) }))
+      )
 
     const remaining = ({ read: { hop, message } }: Held): number => {
       if (message.notBefore === undefined) return 0
@@ -136,8 +139,7 @@ export const makeConsumer = (parts: ConsumerParts): Effect.Effect<Consumer, neve
           back.push(...at.buffer.splice(0).map((message) => admit(at, message)))
         }
         if (isCalm && !isolate) yield* widen(at)
-        // They stay with the broker until it has their copies: what cannot be brought back now comes again when the channel ends.
-        yield* giveBack(at, back).pipe(Effect.catch((fault) => abandon(at, fault)))
+        yield* giveBack(at, back)
         yield* messageExpired(queue, expired.length)
         return claimed
       })
@@ -147,7 +149,7 @@ export const makeConsumer = (parts: ConsumerParts): Effect.Effect<Consumer, neve
     const widen = (at: Line): Effect.Effect<void> =>
       at.credit >= credit ? Effect.void : Effect.catch(at.subscribe(credit - at.credit), (fault) => abandon(at, fault))
 
-    /** Without a broker that takes copies a channel can only be given up. */
+    /** A channel that does not do what it must can only be given up. */
     const abandon = (at: Line, fault: AmqpFault): Effect.Effect<void> =>
       Effect.andThen(
         Effect.logWarning(`effect-seams: a worker of queue "${queue}" gives its channel up: ${fault.detail}`),
@@ -160,7 +162,7 @@ export const makeConsumer = (parts: ConsumerParts): Effect.Effect<Consumer, neve
         looked = arrived.version
         if (line !== undefined) {
           const at = line
-          const wanted = Math.min(prefetch, at.held.size + request.max)
+          const wanted = Math.min(prefetch, at.held.size + at.owing + request.max)
           if (wanted <= credit) return takeFrom(at, request.max)
           credit = wanted
           return careful || suspect !== undefined
@@ -219,6 +221,12 @@ export const makeConsumer = (parts: ConsumerParts): Effect.Effect<Consumer, neve
       }
       if (!ack(done)) return Effect.succeed(batch.map(() => "lost"))
       if (copies.length === 0) return Effect.as(afterSuspect(at), results)
+      // To wait for the end of an alarm would stop the worker, whose claims may be what ends it.
+      if (debts.isBlocked()) {
+        for (const { held } of copies) at.held.delete(held.token)
+        const owed = copies.map((one) => ({ tag: one.held.tag, mail: one.mail }))
+        return Effect.as(Effect.andThen(debts.owe(at, owed), afterSuspect(at)), results)
+      }
       return Effect.gen(function* () {
         const { detail, fates } = yield* sender.send(copies.map((one) => one.mail)).pipe(
           Effect.tapError(() => Effect.sync(() => done.forEach(({ token }) => finished.add(token)))),
@@ -304,7 +312,7 @@ export const makeConsumer = (parts: ConsumerParts): Effect.Effect<Consumer, neve
       Effect.gen(function* () {
         yield* putDown(at)
         yield* at.flushed
-        if (at.held.size === 0) return at.close()
+        if (at.held.size + at.owing === 0) return at.close()
         yield* Effect.forkIn(
           Effect.andThen(
             Effect.sleep(lease),

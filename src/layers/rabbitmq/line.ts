@@ -4,6 +4,7 @@ import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
 import { AckBook } from "./ackBook.ts"
 import { asked, type ConnectionService, drop } from "./connection.ts"
+import type { Debt } from "./debts.ts"
 import type { AmqpFault } from "./faults.ts"
 import type { Held } from "./held.ts"
 
@@ -59,6 +60,11 @@ export class Line {
   readonly buffer: Array<ConsumeMessage> = []
   /** Claimed, by token. */
   readonly held = new Map<string, Held>()
+  /** Copies that must be published before their messages can be acked: `debts.ts`. Those that are on their way are not in it. */
+  readonly owed: Array<Debt> = []
+  /** How many copies have not been published yet, also those on their way. */
+  owing = 0
+  isPaying = false
   readonly #recent: RecentCount
   /** Why it ended; `undefined` while it lives. */
   ended: string | undefined
@@ -84,6 +90,7 @@ export class Line {
     if (this.ended !== undefined) return
     this.ended = why
     this.buffer.length = 0
+    this.owed.length = 0
     this.#arrived()
   }
 

@@ -170,6 +170,55 @@ describe("a worker on several channels", () => {
   )
 })
 
+describe("a worker, while the broker blocks publishers", () => {
+  const block = ({ publishing }: RabbitMq.ConnectionService, reason: string | undefined) =>
+    Effect.sync(() => {
+      publishing.current()!.blocked = reason
+      publishing.changed.raise()
+    })
+  const retry = { _tag: "retry", delay: 0, error: "x" } as const
+
+  it.live("goes on beside a message whose retry cannot be published, and brings it when it can", () =>
+    Effect.gen(function* () {
+      const { connection, consumer, driver } = yield* processOf(freshNamespace(), {})
+      yield* driver.publish([publication("jobs", "a"), publication("jobs", "b")])
+      const worker = yield* consumer(2)
+      const [a] = yield* take(worker, 1)
+      yield* block(connection, "low on memory")
+      const { results } = yield* worker
+        .settle([{ id: "a", token: a!.token, outcome: retry }], { max: 0, start: 0 })
+        .pipe(Effect.timeout("2 seconds"))
+      assert.deepStrictEqual(results, ["settled"])
+      assert.deepStrictEqual((yield* take(worker, 1)).map(counts), [["b", 1, 1, 0]])
+      yield* block(connection, undefined)
+      assert.deepStrictEqual((yield* take(worker, 1)).map(counts), [["a", 2, 2, 0]])
+    })
+  )
+
+  it.live("keeps its channel and its claims beside a message that it cannot give back", () =>
+    Effect.gen(function* () {
+      const namespace = freshNamespace()
+      const options = { queueType: "classic" } as const
+      const producer = yield* processOf(namespace, options)
+      yield* producer.driver.publish([publication("jobs", "a")])
+      const victim = yield* processOf(namespace, options)
+      yield* take(yield* victim.consumer(1), 1)
+      yield* victim.kill
+      yield* producer.driver.publish([publication("jobs", "b")])
+      const { connection, consumer } = yield* processOf(namespace, options)
+      yield* block(connection, "low on memory")
+      const worker = yield* consumer(2)
+      const [b] = yield* take(worker, 1)
+      assert.deepStrictEqual(counts(b!), ["b", 1, 1, 0])
+      yield* Effect.timeout(worker.leave!, "2 seconds")
+      assert.deepStrictEqual(yield* worker.extend([b!.token]), ["held"])
+      yield* block(connection, undefined)
+      const other = yield* producer.consumer(1)
+      assert.deepStrictEqual((yield* take(other, 1)).map(counts), [["a", 2, 2, 1]])
+    })
+  )
+})
+
 describe("a queue that an operator deletes", () => {
   // A classic one: RabbitMQ 3.10 may break over the deletion of a quorum queue on a busy machine.
   it.live("is declared again by a worker of a process that publishes nothing, and it goes on", () =>
