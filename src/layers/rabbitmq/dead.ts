@@ -154,11 +154,26 @@ export const makeDeadLetters = (
         tell()
         return Effect.sync(() => (tell = noOne))
       })
+      /** Either there are fewer than were counted, as somebody else took some, or the broker stands still. */
+      const silence = Effect.flatMap(
+        asked(() => channel.checkQueue(deadName(namespace, queue)), limit),
+        ({ messageCount }) => {
+          if (arrived.length > 0) return Effect.void
+          if (messageCount > 0)
+            return Effect.fail(
+              new AmqpFault(
+                "unknown",
+                `the broker has ${messageCount} more dead letters and sent none within ${limit} ms`
+              )
+            )
+          seen = total
+          return Effect.void
+        }
+      )
       yield* more
       return {
         next: Effect.andThen(more, arrival).pipe(
-          // Fewer than were counted: somebody else took some meanwhile.
-          Effect.timeoutOrElse({ duration: limit, orElse: () => Effect.sync(() => void (seen = total)) }),
+          Effect.timeoutOrElse({ duration: limit, orElse: () => silence }),
           Effect.map(() => {
             const letters = arrived.splice(0)
             seen += letters.length
@@ -197,12 +212,28 @@ export const makeDeadLetters = (
         () => Effect.succeed(false)
       )
     )
-    return reading.withPermits(1)(
+    return permitted(
       Effect.acquireUseRelease(take, use, (isTaken) =>
         isTaken ? Effect.ignore(call((channel) => channel.deleteQueue(lock))) : Effect.void
       )
     )
   }
+
+  /** One at a time in this process. Only the wait is limited, and not the reading. */
+  const permitted = <A>(read: Effect.Effect<A, AmqpFault>): Effect.Effect<A, AmqpFault> =>
+    Effect.suspend(() => {
+      let isTurn = false
+      const turn = Effect.suspend(() => {
+        isTurn = true
+        return read
+      })
+      const late = Effect.suspend(() =>
+        isTurn
+          ? Effect.never
+          : Effect.fail(new AmqpFault("unsent", `others here read dead letters for longer than ${limit} ms`))
+      )
+      return Effect.raceFirst(reading.withPermits(1)(turn), Effect.andThen(Effect.sleep(limit), late))
+    })
 
   /** Nobody else holds letters while they are counted and read. */
   const readLetters = <A>(queue: string, isLocked: boolean, use: (letters: Reading) => Effect.Effect<A, AmqpFault>) =>

@@ -1,7 +1,7 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"
 import * as RabbitMq from "../../../src/layers/rabbitmq/index.ts"
-import type { Driver } from "../../../src/queue/driver.ts"
+import type { Claimed, Driver } from "../../../src/queue/driver.ts"
 import { publication } from "../../../src/testing/queueKit.ts"
 import { serverUrl } from "../../servers/index.ts"
 import { freshNamespace } from "./support.ts"
@@ -88,6 +88,52 @@ describe.each(["quorum", "classic"] as const)("dead letters read by several proc
         letters
       )
       assert.strictEqual(yield* first.deadLetters.count("jobs"), 0)
+    })
+  )
+})
+
+describe("dead letters that cannot be read now", () => {
+  const withOne = Effect.fnUntraced(function* () {
+    const url = yield* serverUrl("rabbitmq")
+    const namespace = freshNamespace()
+    const producer = yield* RabbitMq.makeQueueDriver(yield* RabbitMq.makeConnection({ url, namespace }))
+    yield* producer.publish([publication("jobs", "a")])
+    const consumer = yield* producer.consumer("jobs", { lease: 60_000, prefetch: 1 })
+    let claimed: ReadonlyArray<Claimed> = []
+    while (claimed.length === 0) {
+      yield* consumer.ready
+      claimed = yield* consumer.claim({ max: 1, start: 1 })
+    }
+    const outcome = { _tag: "deadLetter", reason: "r", error: undefined } as const
+    yield* consumer.settle([{ id: "a", token: claimed[0]!.token, outcome }], { max: 0, start: 0 })
+    const connection = yield* RabbitMq.makeConnection({ url, namespace, commandTimeout: "1 second" })
+    return { connection, driver: yield* RabbitMq.makeQueueDriver(connection) }
+  })
+
+  it.live("are not told as none when the broker sends nothing", () =>
+    Effect.gen(function* () {
+      const { connection, driver } = yield* withOne()
+      const { model } = connection.consuming.current()!
+      const create = model.createChannel.bind(model)
+      model.createChannel = async () => {
+        const channel = await create()
+        channel.consume = () => Promise.resolve({ consumerTag: "of nobody" })
+        return channel
+      }
+      const { reason } = yield* Effect.flip(driver.deadLetters.list("jobs", { cursor: undefined, limit: 10 }))
+      assert.strictEqual(reason._tag, "Unavailable")
+      assert.include(reason.message, "1 more dead letters")
+    })
+  )
+
+  it.live("since others of this process read for too long fail within the limit", () =>
+    Effect.gen(function* () {
+      const { connection, driver } = yield* withOne()
+      yield* connection.reading.take(1)
+      const { reason } = yield* Effect.flip(driver.deadLetters.get("jobs", "a")).pipe(Effect.timeout("3 seconds"))
+      assert.strictEqual(reason._tag, "Unavailable")
+      yield* connection.reading.release(1)
+      assert.strictEqual((yield* driver.deadLetters.get("jobs", "a"))?.message.id, "a")
     })
   )
 })
