@@ -326,19 +326,29 @@ export const runEngine = (
         }
       )
     }
-    const exchange = (): Effect.Effect<boolean, QueueError> => {
+    const claim = (): Effect.Effect<boolean, QueueError> => {
       const next = request()
-      if (pending.length > 0) return settle(pending.splice(0, maxBatch), next)
       if (next.max === 0) return Effect.succeed(false)
       return Effect.flatMap(consumer.claim(next), (claimed) =>
         Effect.as(dispatch(claimed, next.start), claimed.length > 0)
       )
     }
+    const exchange = (): Effect.Effect<boolean, QueueError> => {
+      if (pending.length === 0) return claim()
+      return Effect.onError(settle(pending.splice(0, maxBatch), request()), () =>
+        // One that cannot be settled now must not keep the worker from what it can drain; what waits stays within one batch.
+        pending.length < maxBatch ? Effect.ignoreCause(claim()) : Effect.void
+      )
+    }
+    /** What has ended is settled also while nothing can be started. */
+    const settleAlone = (): Effect.Effect<void> =>
+      pending.length === 0 ? Effect.void : Effect.ignoreCause(settle(pending.splice(0, maxBatch), { max: 0, start: 0 }))
     /** One turn of the loop: start, settle, claim. Answers whether there is reason to turn again at once. */
     const turn = Effect.uninterruptible(
       Effect.suspend(() => {
         wake.closeUnsafe()
-        return stopping || backlog.length === 0 ? exchange() : Effect.flatMap(startBacklog(), exchange)
+        if (stopping || backlog.length === 0) return exchange()
+        return Effect.flatMap(Effect.onError(startBacklog(), settleAlone), exchange)
       })
     )
 

@@ -38,6 +38,39 @@ describe("a driver that fails", () => {
     })
   )
 
+  it.live("to settle one message does not keep the worker from the others", () =>
+    Effect.gen(function* () {
+      const done: Array<string> = []
+      let refuses = true
+      yield* Effect.gen(function* () {
+        yield* Jobs.enqueueAll(["bad", "good 1", "good 2"])
+        yield* until(() => done.length === 2)
+        assert.deepStrictEqual(done, ["good 1", "good 2"])
+        refuses = false
+        yield* until(() => done.length === 3)
+        assert.deepStrictEqual(done, ["good 1", "good 2", "bad"])
+      }).pipe(
+        Effect.provide(
+          Jobs.worker((name, { attempt }) =>
+            name === "bad" && attempt === 1 ? Effect.fail("no") : Effect.sync(() => void done.push(name))
+          ).pipe(
+            Layer.provideMerge(
+              layerOver({
+                consumer: (c) => ({
+                  settle: (batch, next) =>
+                    refuses && batch.some(({ outcome }) => outcome._tag === "retry")
+                      ? Effect.fail(down("settle"))
+                      : c.settle(batch, next)
+                })
+              })
+            ),
+            Layer.provideMerge(NoDrain)
+          )
+        )
+      )
+    })
+  )
+
   it.effect("a heartbeat that fails is tried again before the lease is over", () =>
     Effect.gen(function* () {
       // Away from 9 s to 21 s: less than half of the lease after the last heartbeat that could have got through.

@@ -102,6 +102,23 @@ describe("limits of workers", () => {
   )
 
   test(
+    "settle what has ended while the Kv cannot be reached",
+    Effect.gen(function* () {
+      const line = cuttable(yield* Effect.flatMap(Memory.makeKvDriver(), (driver) => Kv.make(driver)))
+      yield* worker({ maxConcurrency: 9 }, () => Effect.sleep(300), 4, line.kv)
+      yield* Jobs.enqueueAll([0, 1])
+      yield* TestClock.adjust(100)
+      yield* line.cut
+      yield* Jobs.enqueueAll([2, 3])
+      yield* TestClock.adjust(10_000)
+      assert.strictEqual((yield* Jobs.stats).claimed, 2)
+      yield* line.heal
+      yield* TestClock.adjust(20_000)
+      assert.deepStrictEqual(yield* Effect.map(Jobs.stats, ({ claimed, ready }) => [claimed, ready]), [0, 0])
+    })
+  )
+
+  test(
     "hold up only the group whose limit is reached",
     Effect.gen(function* () {
       const groupRateLimit = { limit: 1, window: 1_000 }
