@@ -3,11 +3,12 @@ import * as Option from "effect/Option"
 import * as Stream from "effect/Stream"
 import { decodeEnvelope, encodeEnvelope, EnvelopeProblem } from "../internal/envelope.ts"
 import type * as Kv from "../Kv.ts"
+import { KvError } from "../kv/KvError.ts"
 import { versionstampOf } from "../kv/op.ts"
 import { transact } from "../kv/ops.ts"
 import type { DeadLetterStore, LetterName } from "./deadLetterStore.ts"
 import type { DeadMessage } from "./driver.ts"
-import { QueueError, Unavailable, Undecodable } from "./QueueError.ts"
+import { type ClaimLost, QueueError, Unavailable, Undecodable } from "./QueueError.ts"
 
 const textOf = (letter: DeadMessage): string => JSON.stringify({ ...letter, message: encodeEnvelope(letter.message) })
 
@@ -28,6 +29,8 @@ const parseLetter = (text: string): (Omit<DeadMessage, "message"> & { readonly m
   }
 }
 
+const isTooLarge = (error: unknown): boolean => error instanceof KvError && error.reason._tag === "TooLarge"
+
 const setStep = (key: Kv.Key, value: unknown): Kv.Step => ({
   _tag: "Set",
   key,
@@ -35,9 +38,22 @@ const setStep = (key: Kv.Key, value: unknown): Kv.Step => ({
   expireIn: undefined
 })
 
+const shortest = 1_000
+
+/** The letter, and what is kept of it where that is too large: with short texts, then without what the message carries. */
+const sizesOf = (letter: DeadMessage): readonly [DeadMessage, DeadMessage, DeadMessage] => {
+  const short = { ...letter, reason: letter.reason.slice(0, shortest), error: letter.error?.slice(0, shortest) }
+  const reason = `${short.reason} (too large for this store of dead letters: payload, headers and meta are not kept)`
+  const message = { ...letter.message, payload: "", headers: {}, meta: {}, extra: undefined }
+  return [letter, short, { ...short, reason, message }]
+}
+
 /**
  * Dead letters in any Kv, below a prefix (default `["dead-letters"]`): per queue in order of death, found by id through a second
  * key.
+ *
+ * Gotcha: a letter that is larger than a value of the Kv is kept without its payload, headers and meta, and its reason says so. Choose a Kv
+ * that takes the largest message of the queue.
  *
  * @since 0.1.0
  * @category dead letters
@@ -49,10 +65,13 @@ export const deadLettersKv = (kv: Kv.Service, options?: { readonly prefix?: Kv.K
   const idKey = (queue: string, id: string): Kv.Key => [...prefix, "id", queue, id] as unknown as Kv.Key
   const orderPrefix = (queue: string) => [...prefix, "order", queue]
 
-  const failed = (operation: string) => (error: { readonly message: string }) =>
-    new QueueError({
-      reason: new Unavailable({ backend: kv.capabilities.backend, operation, detail: error.message, cause: error })
+  const failed = (operation: string) => (error: Kv.KvError | Kv.Conflict | ClaimLost) => {
+    const lasting = error instanceof KvError && !error.isRetryable && error.reason._tag !== "CommitUnknown"
+    const { backend } = kv.capabilities
+    return new QueueError({
+      reason: new Unavailable({ backend, operation, detail: error.message, cause: error, lasting })
     })
+  }
   /** The time of the letter an id has, and the check that it is still so. */
   const pointerOf = (queue: string, id: string) =>
     Effect.map(kv.get(idKey(queue, id)), (entry) => ({
@@ -60,7 +79,7 @@ export const deadLettersKv = (kv: Kv.Service, options?: { readonly prefix?: Kv.K
       check: { _tag: "Check", key: idKey(queue, id), versionstamp: versionstampOf(entry) } as const
     }))
 
-  const put = (letter: DeadMessage) => {
+  const putOne = (letter: DeadMessage) => {
     const { diedAt, message } = letter
     const { id, queue } = message
     return transact(
@@ -76,6 +95,21 @@ export const deadLettersKv = (kv: Kv.Service, options?: { readonly prefix?: Kv.K
           setStep(idKey(queue, id), diedAt)
         ])
       })
+    )
+  }
+
+  const put = (letter: DeadMessage) => {
+    const [whole, short, bare] = sizesOf(letter)
+    return putOne(whole).pipe(
+      Effect.catchIf(isTooLarge, () => putOne(short)),
+      Effect.catchIf(isTooLarge, () =>
+        Effect.andThen(
+          Effect.logError(
+            `effect-seams: message ${letter.message.id} of queue "${letter.message.queue}" is too large for its store of dead letters and is kept there without its payload`
+          ),
+          putOne(bare)
+        )
+      )
     )
   }
 

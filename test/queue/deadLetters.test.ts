@@ -1,14 +1,14 @@
 import { setFlagsFromString } from "node:v8"
 import { runInNewContext } from "node:vm"
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Layer, Schema } from "effect"
+import { Effect, Exit, Layer, Schema, Scope } from "effect"
 import { TestClock } from "effect/testing"
 import * as Kv from "../../src/Kv.ts"
 import { layerKv } from "../../src/layers/memory/kv.ts"
 import { layerKvWith } from "../../src/layers/memory/index.ts"
 import { layerQueue, layerQueueWith } from "../../src/layers/memory/queue.ts"
 import * as Queue from "../../src/Queue.ts"
-import { down, layerOver, NoDrain } from "./faultyDriver.ts"
+import { down, layerOver, NoDrain, until } from "./faultyDriver.ts"
 
 const Jobs = Queue.define("jobs", { payload: Schema.String, retry: { times: 0 } })
 
@@ -19,6 +19,15 @@ const foreign = (change?: (store: Queue.DeadLetterStore) => Partial<Queue.DeadLe
       return layerQueueWith({ deadLetters: { ...store, ...change?.(store) } })
     })
   )
+
+/** Takes every letter and keeps none. */
+const nowhere: Queue.DeadLetterStore = {
+  put: () => Effect.void,
+  list: () => Effect.succeed({ letters: [], cursor: undefined }),
+  get: () => Effect.undefined,
+  remove: () => Effect.succeed(0),
+  count: () => Effect.succeed(0)
+}
 
 describe("a foreign dead-letter store", () => {
   it.live("that refuses one letter does not stop the worker", () =>
@@ -43,6 +52,120 @@ describe("a foreign dead-letter store", () => {
         )
       )
     })
+  )
+
+  it.live("that never answers holds up neither the other messages nor the end of the worker", () =>
+    Effect.gen(function* () {
+      const done: Array<string> = []
+      yield* Effect.gen(function* () {
+        yield* Jobs.enqueueAll(Array.from({ length: 9 }, (_, i) => (i < 3 ? "x" : `good ${i}`)))
+        const scope = yield* Scope.make()
+        yield* Layer.buildWithScope(
+          Jobs.worker((text) => (text === "x" ? Effect.fail("no") : Effect.sync(() => void done.push(text))), {
+            concurrency: 4
+          }),
+          scope
+        )
+        yield* until(() => done.length === 6)
+        assert.strictEqual(done.length, 6)
+        yield* Effect.timeout(Scope.close(scope, Exit.void), "4 seconds")
+        const { claimed, delayed, ready } = yield* Jobs.stats
+        assert.deepStrictEqual([ready, delayed, claimed], [0, 3, 0], "the dead come back, the good are acked")
+      }).pipe(
+        Effect.provide(
+          foreign(() => ({ put: () => Effect.never })).pipe(Layer.provide(layerKv), Layer.provideMerge(NoDrain))
+        )
+      )
+    })
+  )
+
+  it.live("in a Kv keeps of a letter that is too large what it can take, and the group goes on", () =>
+    Effect.gen(function* () {
+      const done: Array<string> = []
+      yield* Effect.gen(function* () {
+        const id = yield* Jobs.enqueue("x".repeat(70_000), { group: "g" })
+        yield* Jobs.enqueue("good", { group: "g" })
+        yield* until(() => done.length === 1)
+        assert.deepStrictEqual(done, ["good"])
+        const letter = yield* Effect.flatten(Jobs.deadLetters.get(id).pipe(Effect.map(Effect.fromOption)))
+        assert.strictEqual(letter.text, "")
+        assert.include(letter.reason, "too large for this store")
+      }).pipe(
+        Effect.provide(
+          Jobs.worker((payload) =>
+            payload.startsWith("x") ? Effect.fail("no") : Effect.sync(() => void done.push(payload))
+          ).pipe(
+            Layer.provideMerge(foreign()),
+            Layer.provide(layerKvWith({ limits: "portable" })),
+            Layer.provideMerge(NoDrain)
+          )
+        )
+      )
+    })
+  )
+
+  it.live("settles once what was settled before the settle of the dead failed", () => {
+    const settled: Array<string> = []
+    let ended = 0
+    let fail = 1
+    return Effect.gen(function* () {
+      yield* Jobs.enqueueAll(["first", "bad", "good"])
+      yield* Effect.provide(
+        Effect.andThen(
+          until(() => settled.length === 4),
+          Jobs.awaitIdle
+        ),
+        Jobs.worker(
+          (text) =>
+            text === "first"
+              ? Effect.void
+              : Effect.sleep("10 millis").pipe(
+                  Effect.andThen(text === "bad" ? Effect.fail("no") : Effect.void),
+                  Effect.ensuring(Effect.sync(() => void ended++))
+                ),
+          { concurrency: 3 }
+        )
+      )
+      assert.deepStrictEqual(settled, ["first", "good", "bad", "bad"])
+    }).pipe(
+      Effect.provide(
+        layerOver({
+          make: { deadLetters: nowhere },
+          consumer: (c) => ({
+            settle: (batch, next) => {
+              for (const { claimed } of batch) settled.push(JSON.parse(claimed!.message.payload))
+              if (settled.at(-1) === "bad" && fail-- > 0) return Effect.fail(down("settle"))
+              const settle = c.settle(batch, next)
+              // The other two end while the first is settled, so that one settle holds both.
+              return settled.length === 1
+                ? Effect.andThen(
+                    until(() => ended === 2),
+                    settle
+                  )
+                : settle
+            }
+          })
+        }).pipe(Layer.provideMerge(NoDrain))
+      )
+    )
+  })
+
+  it.live("has moved a letter as a whole when a requeue was interrupted", () =>
+    Effect.gen(function* () {
+      yield* Jobs.enqueueAll(["a", "b", "c"])
+      yield* Effect.provide(
+        Jobs.awaitIdle,
+        Jobs.worker(() => Effect.fail("no"))
+      )
+      yield* Effect.timeoutOption(Jobs.deadLetters.requeue("all"), "20 millis")
+      assert.deepStrictEqual([(yield* Jobs.stats).ready, yield* Jobs.deadLetters.count], [3, 0])
+    }).pipe(
+      Effect.provide(
+        foreign((store) => ({
+          remove: (queue, letters) => Effect.delay(store.remove(queue, letters), "100 millis")
+        })).pipe(Layer.provide(layerKv), Layer.provideMerge(NoDrain))
+      )
+    )
   )
 
   it.effect("requeues a letter once, also when its id is given twice", () =>
@@ -125,13 +248,6 @@ describe("a foreign dead-letter store", () => {
       setFlagsFromString("--expose-gc")
       const gc = runInNewContext("gc") as () => void
       const refs: Array<WeakRef<object>> = []
-      const store: Queue.DeadLetterStore = {
-        put: () => Effect.void,
-        list: () => Effect.succeed({ letters: [], cursor: undefined }),
-        get: () => Effect.undefined,
-        remove: () => Effect.succeed(0),
-        count: () => Effect.succeed(0)
-      }
       const run = (deadLetters: Queue.DeadLetterStore | undefined) =>
         Effect.gen(function* () {
           refs.length = 0
@@ -167,7 +283,7 @@ describe("a foreign dead-letter store", () => {
         })
       // The control: what stays without a foreign store.
       const control = yield* run(undefined)
-      const kept = yield* run(store)
+      const kept = yield* run(nowhere)
       assert.isAtMost(control, 15)
       assert.isAtMost(kept, 15)
     })
