@@ -7,6 +7,7 @@
 import type { Channel, ConsumeMessage } from "amqplib"
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
+import * as Latch from "effect/Latch"
 import * as Schedule from "effect/Schedule"
 import type { DeadLetters, DeadMessage } from "../../queue/driver.ts"
 import { QueueError } from "../../queue/QueueError.ts"
@@ -222,17 +223,13 @@ export const makeDeadLetters = (
   /** One at a time in this process. Only the wait is limited, and not the reading. */
   const permitted = <A>(read: Effect.Effect<A, AmqpFault>): Effect.Effect<A, AmqpFault> =>
     Effect.suspend(() => {
-      let isTurn = false
-      const turn = Effect.suspend(() => {
-        isTurn = true
-        return read
+      const begun = Latch.makeUnsafe(false)
+      const turn = Effect.andThen(begun.open, read)
+      const waited = Effect.timeoutOrElse(begun.await, {
+        duration: limit,
+        orElse: () => Effect.fail(new AmqpFault("unsent", `others here read dead letters for longer than ${limit} ms`))
       })
-      const late = Effect.suspend(() =>
-        isTurn
-          ? Effect.never
-          : Effect.fail(new AmqpFault("unsent", `others here read dead letters for longer than ${limit} ms`))
-      )
-      return Effect.raceFirst(reading.withPermits(1)(turn), Effect.andThen(Effect.sleep(limit), late))
+      return Effect.raceFirst(reading.withPermits(1)(turn), Effect.andThen(waited, Effect.never))
     })
 
   /** Nobody else holds letters while they are counted and read. */
