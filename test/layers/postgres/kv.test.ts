@@ -401,6 +401,49 @@ describe("commits that meet", () => {
       })
   )
 
+  it.live(
+    "leave alone what was written later: one that deletes a missing key, slowly, and one that makes it meanwhile",
+    () =>
+      Effect.gen(function* () {
+        // A schema of its own: writing "slow" waits there while somebody holds the lock.
+        const own = freshSchema()
+        const { client } = yield* room({ schema: own })
+        const [one, other] = [yield* room({ schema: own }), yield* room({ schema: own })]
+        yield* Effect.addFinalizer(() => Effect.orDie(client.unsafe(`DROP SCHEMA "${own}" CASCADE`)))
+        for (const statement of [
+          `CREATE FUNCTION "${own}".slow() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN IF NEW.doc = '"slow"' THEN PERFORM pg_advisory_xact_lock(hashtext('${own}')); END IF; RETURN NEW; END $$`,
+          `CREATE TRIGGER slow BEFORE UPDATE ON "${own}".kv FOR EACH ROW EXECUTE FUNCTION "${own}".slow()`
+        ])
+          yield* client.unsafe(statement)
+        const start = yield* other.driver.log.head
+        const slow = yield* client.withTransaction(
+          Effect.gen(function* () {
+            yield* client.unsafe(`SELECT pg_advisory_xact_lock(hashtext('${own}'))`)
+            const commit = yield* Effect.forkChild(atomic(one.kv, [Kv.set(["other"], "slow"), Kv.delete(["missing"])]))
+            yield* eventually(
+              "it has its number and waits",
+              Effect.map(
+                other.client.unsafe(
+                  `SELECT FROM pg_stat_activity WHERE wait_event = 'advisory' AND query LIKE '%"${own}".kv_commit(%'`
+                ),
+                (rows) => rows.length === 1
+              )
+            )
+            yield* other.kv.set(["missing"], "later")
+            return commit
+          })
+        )
+        yield* Fiber.join(slow)
+        assert.strictEqual(yield* valueAt(other.kv, "missing"), "later")
+        const { lines } = yield* linesAfter(other.driver, start)
+        assert.deepStrictEqual(
+          lines.map(({ op }) => op),
+          ["put", "put"]
+        )
+      })
+  )
+
   it.live("name many keys in any order: nobody waits in a circle", () =>
     Effect.gen(function* () {
       const root = newRoot()

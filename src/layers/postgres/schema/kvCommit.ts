@@ -129,7 +129,8 @@ export const apply: string = `CREATE FUNCTION seams.kv_apply(
     OUT what text, OUT number bigint, OUT places int[], OUT place int, OUT detail text)
   LANGUAGE plpgsql AS $$
   DECLARE
-    _made bytea[]; _gone bytea[]; _at int; _now bigint[]; _until timestamptz[]; _begun boolean[]; _row record; _log_keys bytea[]; _log_ops int[];
+    _made bytea[]; _gone bytea[] := '{}'; _gone_ops int[] := '{}'; _at int; _now bigint[]; _until timestamptz[]; _begun boolean[];
+    _row record; _log_keys bytea[]; _log_ops int[];
   BEGIN
     -- Before anything is locked: what does not hold now costs nobody a wait, and the disk nothing.
     IF cardinality(_check_keys) > 0 THEN
@@ -179,6 +180,15 @@ export const apply: string = `CREATE FUNCTION seams.kv_apply(
       IF cardinality(_made) > 0 THEN DELETE FROM seams.kv WHERE k = ANY (_made); END IF;
       RETURN;
     END IF;
+    -- Before the number is taken: a key that was missing when it was to be locked may be there by now, and is locked here.
+    IF 1 = ANY (_finals) OR 2 = ANY (_finals) THEN
+      WITH gone AS (
+        DELETE FROM seams.kv e USING unnest(_keys, _finals) AS f (k, final) WHERE f.final IN (1, 2) AND e.k = f.k
+        -- An expiry that nobody swept yet becomes part of this commit, so that watchers hear of it once and by its name.
+        RETURNING e.k, CASE WHEN f.final = 2 OR (${live("clock_timestamp()")}) THEN 2
+          WHEN e.doc IS NOT NULL OR e.bytes IS NOT NULL OR e.counter IS NOT NULL THEN 3 ELSE 0 END AS op)
+      SELECT coalesce(array_agg(k), '{}'), coalesce(array_agg(op), '{}') INTO _gone, _gone_ops FROM gone WHERE op > 0;
+    END IF;
     number := nextval('seams.kv_stamp');
     WITH put AS (
       UPDATE seams.kv e SET n = number, cid = _cid, doc = f.doc, bytes = f.bytes,
@@ -187,16 +197,7 @@ export const apply: string = `CREATE FUNCTION seams.kv_apply(
       FROM unnest(_keys, _finals, _jsons, _bytes, _counters, _ttls, _now, _until)
         AS f (k, final, doc, bytes, counter, ttl, now, until)
       WHERE f.final IN (0, 3) AND e.k = f.k RETURNING e.k)
-    SELECT coalesce(array_agg(k), '{}'), coalesce(array_agg(1), '{}') INTO _log_keys, _log_ops FROM put;
-    IF 1 = ANY (_finals) OR 2 = ANY (_finals) THEN
-      WITH gone AS (
-        DELETE FROM seams.kv e USING unnest(_keys, _finals) AS f (k, final) WHERE f.final IN (1, 2) AND e.k = f.k
-        -- An expiry that nobody swept yet becomes part of this commit, so that watchers hear of it once and by its name.
-        RETURNING e.k, CASE WHEN f.final = 2 OR (${live("clock_timestamp()")}) THEN 2
-          WHEN e.doc IS NOT NULL OR e.bytes IS NOT NULL OR e.counter IS NOT NULL THEN 3 ELSE 0 END AS op)
-      SELECT _log_keys || coalesce(array_agg(k), '{}'), _log_ops || coalesce(array_agg(op), '{}') INTO _log_keys, _log_ops
-        FROM gone WHERE op > 0;
-    END IF;
+    SELECT coalesce(array_agg(k), '{}') || _gone, coalesce(array_agg(1), '{}') || _gone_ops INTO _log_keys, _log_ops FROM put;
     PERFORM seams.kv_log_add(number, _cid, _log_keys, _log_ops, _channel);
     what := 'C';
   END $$`
