@@ -234,7 +234,7 @@ export const makePublisher = (connection: ConnectionService, numbers: Numbers): 
       }
     }
 
-    /** A dedupe key may be held by a transaction of the program: nobody without one waits behind it. */
+    /** A dedupe key may be held by a transaction of the program: nobody without one waits behind it, but others with keys do. */
     const lanes = { keyed: makeLane(), other: makeLane() }
     const gathered = (batch: ReadonlyArray<Publication>): Effect.Effect<ReadonlyArray<Published>, QueueError> =>
       Effect.callback((resume) => {
