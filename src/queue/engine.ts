@@ -31,6 +31,8 @@ const stubborn = "5 seconds"
 const maxBatch = 256
 /** So many handlers start in one turn of the event loop, which others need too. */
 const startsPerTurn = 128
+/** So many leases a message is handed back for that found no time to run alone. */
+const leasesAway = 4
 
 export interface EngineOptions {
   readonly queue: string
@@ -207,14 +209,14 @@ export const runEngine = (
     const dispatch = (claimed: ReadonlyArray<Claimed>, start: number): Effect.Effect<void> => {
       if (claimed.length === 0) return Effect.void
       const now: Array<Slot> = []
-      const alone: Array<Solo> = []
+      const alone: Array<{ readonly slot: Slot; readonly solo: Solo }> = []
       for (const one of claimed) {
         const slot = new Slot(
           one,
           one.lostStarted >= soloAfter ? { granted: false, cancel: () => undefined } : undefined
         )
         held.set(one.token, slot)
-        if (slot.solo !== undefined) alone.push(slot.solo)
+        if (slot.solo !== undefined) alone.push({ slot, solo: slot.solo })
         // Not now when a stop or a lone message of another worker came while the claim was under way.
         if (!stopping && slot.solo === undefined && now.length < start && gate.open) {
           gate.enter()
@@ -223,15 +225,29 @@ export const runEngine = (
       }
       if (stopping) releaseBacklog()
       else
-        for (const solo of alone)
+        for (const { solo } of alone)
           solo.cancel = gate.enterAlone(() => {
             solo.granted = true
             wake.openUnsafe()
           })
       quiet.closeUnsafe()
       holding.openUnsafe()
-      return startAll(now, 0)
+      if (alone.length === 0) return startAll(now, 0)
+      const waiting = Effect.forEach(alone, ({ slot, solo }) => Effect.forkIn(giveWay(slot, solo), own), {
+        discard: true
+      })
+      return Effect.andThen(waiting, startAll(now, 0))
     }
+    /** While a message waits to run alone nothing starts in this process: not for longer than a lease, if a handler goes on. */
+    const giveWay = (slot: Slot, solo: Solo): Effect.Effect<void> =>
+      Effect.suspend(() => {
+        if (solo.granted || !backlog.includes(slot)) return Effect.void
+        leaveBacklog(slot)
+        enqueueSettle(slot, { _tag: "release", delay: leasesAway * options.lease }, undefined)
+        return Effect.logWarning(
+          `effect-seams: message ${slot.claimed.message.id} of queue "${queue}" is to run alone, since it may end its process, and other handlers did not end within ${options.lease} ms; it is handed back for a while`
+        )
+      }).pipe(Effect.delay(options.lease), Effect.interruptible)
     const startAll = (slots: ReadonlyArray<Slot>, from: number): Effect.Effect<void> => {
       const end = Math.min(slots.length, from + startsPerTurn)
       for (const slot of slots.slice(from, end))

@@ -1,7 +1,7 @@
 /**
  * A message whose claim was lost twice while its handler ran may be one that kills its process. It is run alone, so that it takes
  * no other message's attempt with it: what runs is waited for, nothing starts beside it, and no worker of the process claims
- * meanwhile.
+ * meanwhile. Its worker hands it back when it has waited for a lease.
  */
 export class SoloGate {
   private running = 0

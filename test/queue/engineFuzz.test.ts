@@ -1,8 +1,9 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Exit, Layer, Schedule, Schema, Scope, Stream } from "effect"
+import { TestClock } from "effect/testing"
 import { layerQueue } from "../../src/layers/memory/queue.ts"
 import * as Queue from "../../src/Queue.ts"
-import { down, layerOver, until } from "./faultyDriver.ts"
+import { down, layerOver, NoDrain, until } from "./faultyDriver.ts"
 
 const Jobs = Queue.define("jobs", {
   payload: Schema.Finite,
@@ -164,6 +165,47 @@ describe("a stream", () => {
 })
 
 describe("lone messages", () => {
+  it.effect("wait for handlers that go on for a lease at most, spend no attempt, and run when those have ended", () =>
+    Effect.gen(function* () {
+      const [Long, Ordinary, Lone] = ["long", "ordinary", "lone"].map((name) =>
+        Queue.define(name, { payload: Schema.Finite })
+      ) as [typeof Jobs, typeof Jobs, typeof Jobs]
+      const done: Array<string> = []
+      const lease = 1_000
+      yield* Effect.gen(function* () {
+        yield* Long.enqueue(0)
+        yield* Layer.build(Long.worker(() => Effect.sleep("20 seconds"), { lease }))
+        yield* Layer.build(Ordinary.worker(() => Effect.sync(() => void done.push("ordinary")), { lease }))
+        yield* Layer.build(
+          Lone.worker((_, { attempt }) => Effect.sync(() => void done.push(`lone ${attempt}`)), { lease })
+        )
+        yield* TestClock.adjust(100)
+        yield* Lone.enqueue(1)
+        yield* TestClock.adjust(100)
+        yield* Ordinary.enqueue(2)
+        yield* TestClock.adjust(500)
+        assert.deepStrictEqual(done, [])
+        yield* TestClock.adjust(1_000)
+        assert.deepStrictEqual(done, ["ordinary"])
+        yield* TestClock.adjust(30_000)
+        assert.deepStrictEqual(done, ["ordinary", "lone 1"])
+      }).pipe(
+        Effect.provide(
+          layerOver({
+            consumer: (c, queue) => {
+              const mark = (all: ReadonlyArray<Queue.Claimed>) =>
+                queue === "lone" ? all.map((one) => ({ ...one, lostStarted: 2 })) : all
+              return {
+                claim: (r) => Effect.map(c.claim(r), mark),
+                settle: (b, n) => Effect.map(c.settle(b, n), (answer) => ({ ...answer, claimed: mark(answer.claimed) }))
+              }
+            }
+          }).pipe(Layer.provideMerge(NoDrain))
+        )
+      )
+    }).pipe(Effect.scoped)
+  )
+
   it.live("of several workers end, also when workers are closed while they wait", () =>
     Effect.gen(function* () {
       const Other = Queue.define("other", { payload: Schema.Finite })
