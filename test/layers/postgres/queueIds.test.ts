@@ -162,3 +162,28 @@ describe("a process that just began", () => {
     })
   )
 })
+
+describe("dead letters beyond their number or age", () => {
+  it.live("go in thousands; when nothing is to go, the thousand that died first are all that is looked at", () =>
+    Effect.gen(function* () {
+      const here = yield* place
+      const { admin, schema } = here
+      yield* driverOver(here)
+      const forget = (count: number | null, age: number) =>
+        Effect.map(
+          admin(`SELECT "${schema}".forget_dead(1, $1, $2) AS n`, [count, age]),
+          (rows) => rows[0]!["n"] as number
+        )
+      yield* admin(
+        `INSERT INTO "${schema}".dead (q, rank, enqueued, attempt, deliveries, died, reason, id, name, payload)
+         SELECT 1, 0, now(), 1, 1, now() - CASE WHEN n <= 1500 THEN interval '1 hour' ELSE interval '0' END, '', n::text, '', ''
+         FROM generate_series(1, 5000) AS n`
+      )
+      assert.deepStrictEqual([yield* forget(null, 60_000), yield* forget(null, 60_000)], [1_000, 500])
+      assert.deepStrictEqual([yield* forget(3_500, 60_000), yield* forget(3_400, 60_000)], [0, 100])
+      // One that is old, behind a thousand that are not.
+      yield* admin(`UPDATE "${schema}".dead SET died = now() - interval '1 hour' WHERE id = '4000'`)
+      assert.strictEqual(yield* forget(null, 60_000), 0)
+    })
+  )
+})

@@ -81,7 +81,10 @@ const takeDead = `CREATE FUNCTION seams.take_dead(_q int, _ids text[], _upto big
     RETURN _some;
   END $$`
 
-/** Drops dead letters beyond a number, and older than an age in milliseconds; at most a thousand. Answers how many. */
+/**
+ * Drops dead letters beyond a number, and older than an age in milliseconds; at most a thousand. Looks at the thousand that died first:
+ * when none of them is to go, none is. Answers how many.
+ */
 const forgetDead = `CREATE FUNCTION seams.forget_dead(_q int, _count double precision, _age double precision) RETURNS int
   LANGUAGE plpgsql ${planned} AS $$
   DECLARE _some int; _beyond bigint;
@@ -91,8 +94,9 @@ const forgetDead = `CREATE FUNCTION seams.forget_dead(_q int, _count double prec
     END IF;
     WITH gone AS (
       DELETE FROM seams.dead WHERE n = ANY (ARRAY(
-        SELECT n FROM seams.dead WHERE q = _q AND (n <= _beyond OR died <= clock_timestamp() - _age * interval '1 millisecond')
-        ORDER BY n LIMIT 1000 FOR UPDATE SKIP LOCKED)) RETURNING 1)
+        SELECT n FROM seams.dead WHERE n = ANY (ARRAY(SELECT n FROM seams.dead WHERE q = _q ORDER BY n LIMIT 1000))
+          AND (n <= _beyond OR died <= clock_timestamp() - _age * interval '1 millisecond')
+        FOR UPDATE SKIP LOCKED)) RETURNING 1)
     SELECT count(*) INTO _some FROM gone;
     RETURN _some;
   END $$`
