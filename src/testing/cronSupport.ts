@@ -14,6 +14,7 @@ import * as Stream from "effect/Stream"
 import * as TestClock from "effect/testing/TestClock"
 import { makeMessageIds } from "../internal/ids.ts"
 import * as Cron from "../Cron.ts"
+import { machinePace } from "./pace.ts"
 
 /**
  * Two schedulers over one store, as two processes have them, with a short lease.
@@ -79,7 +80,7 @@ export interface Cases {
 export const casesOver = <E>(options: CronSuiteOptions<E>): Cases => {
   const virtual = options.clock === "virtual"
   // A slot of the real clock has to be long against the noise of a busy machine.
-  const period = virtual ? 60_000 : 200
+  const period = virtual ? 60_000 : 200 * machinePace
   const advance = options.advance ?? ((millis: number) => (virtual ? TestClock.adjust(millis) : Effect.sleep(millis)))
   const run = virtual ? it.effect : it.live
   return (name, body) =>

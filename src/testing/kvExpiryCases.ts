@@ -7,8 +7,9 @@ import * as Stream from "effect/Stream"
 import * as Kv from "../Kv.ts"
 import type { Case, Cases } from "./kvSupport.ts"
 import { conflict, failure, setAll, some, valueOf, watching } from "./kvSupport.ts"
+import { machinePace } from "./pace.ts"
 
-const ttl = 300
+const ttl = 300 * machinePace
 
 const refusedExpiry: ReadonlyArray<unknown> = [
   0,

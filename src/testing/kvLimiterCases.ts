@@ -9,6 +9,7 @@ import * as Kv from "../Kv.ts"
 import { withoutClock } from "./cronLines.ts"
 import { overdrawnBucket, overfullWindow } from "./kvLimiterOracle.ts"
 import { failsWith, failureOf, leftOver, type PatternCase, type PatternCases, successOf } from "./kvPatternsSupport.ts"
+import { machinePace } from "./pace.ts"
 
 interface Taken {
   readonly at: number
@@ -94,35 +95,38 @@ export const limiterCases = (test: PatternCases): void => {
 
     timed("says when it can be tried again, and keeps its word", (c) =>
       Effect.gen(function* () {
-        const limiter = Kv.limiter(c.key("a"), { limit: 2, window: 600 })
+        const limiter = Kv.limiter(c.key("a"), { limit: 2, window: 600 * machinePace })
         const first = yield* limiter.take()
-        yield* c.advance(200)
+        yield* c.advance(200 * machinePace)
         yield* limiter.take()
         const { key, retryAfter } = yield* failsWith("RateLimited", limiter.take())
         assert.include(key, c.root)
-        assert.isTrue(retryAfter > 0 && retryAfter <= 400)
+        assert.isTrue(retryAfter > 0 && retryAfter <= 400 * machinePace)
         yield* c.advance(retryAfter)
         const third = yield* limiter.take()
-        assert.isAtLeast(third.at - first.at, 600)
+        assert.isAtLeast(third.at - first.at, 600 * machinePace)
       })
     )
 
     timed("lets wait for a turn: not before its date, in the order of asking, and not longer than told", (c) =>
       Effect.gen(function* () {
-        const limiter = Kv.limiter(c.key("a"), { limit: 2, window: 400 })
+        const limiter = Kv.limiter(c.key("a"), { limit: 2, window: 400 * machinePace })
         const first = yield* c.on(c.one)(limiter.take([], { cost: 2 }))
         const fibers = []
         for (let i = 0; i < 4; i++) fibers.push(yield* c.beside(c.one, limiter.take([], { wait: true })))
         yield* c.advance(20)
-        const { retryAfter } = yield* failsWith("RateLimited", c.on(c.two)(limiter.take([], { wait: 500 })))
-        assert.isTrue(retryAfter > 500 && retryAfter <= 1_200, `${retryAfter}`)
+        const { retryAfter } = yield* failsWith(
+          "RateLimited",
+          c.on(c.two)(limiter.take([], { wait: 500 * machinePace }))
+        )
+        assert.isTrue(retryAfter > 500 * machinePace && retryAfter <= 1_200 * machinePace, `${retryAfter}`)
         const dates = yield* Effect.forEach(fibers, (fiber) => Effect.map(c.end(fiber), (exit) => successOf(exit).at))
         assert.deepStrictEqual(
           dates,
           dates.toSorted((a, b) => a - b)
         )
-        assert.isAtLeast(dates[0]! - first.at, 400)
-        assert.isAtLeast(dates[2]! - dates[0]!, 400)
+        assert.isAtLeast(dates[0]! - first.at, 400 * machinePace)
+        assert.isAtLeast(dates[2]! - dates[0]!, 400 * machinePace)
         assert.isAtLeast((yield* c.two.now) - dates[3]!, 0)
       })
     )

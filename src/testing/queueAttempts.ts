@@ -15,6 +15,7 @@ import type { Driver } from "../queue/driver.ts"
 import * as Queue from "../Queue.ts"
 import { start } from "./queueServiceKit.ts"
 import { can, lapse, losing, queueName, type QueueDriverSuiteOptions, tester } from "./queueKit.ts"
+import { machinePace } from "./pace.ts"
 
 /**
  * A driver as one process sees it.
@@ -87,7 +88,7 @@ const processOn = ({
  */
 export const queueAttemptsSuite = <E>(name: string, options: QueueAttemptsSuiteOptions<E>): void => {
   const test = tester(options.clock)
-  const lease = options.clock === "virtual" ? 30_000 : 600 * (options.pace ?? 1)
+  const lease = options.clock === "virtual" ? 30_000 : 600 * (options.pace ?? 1) * machinePace
   const step = options.clock === "virtual" ? 1 : 10
   const marks = can(options, "startMarks")
   const prefetch = marks ? 250 : 0

@@ -6,6 +6,7 @@ import * as Scope from "effect/Scope"
 import type { Envelope, Publication } from "../internal/envelope.ts"
 import type { Capabilities, Claimed, Consumer, Driver, Outcome, Stats } from "../queue/driver.ts"
 import type { QueueError } from "../queue/QueueError.ts"
+import { machinePace } from "./pace.ts"
 
 /**
  * Which clock rules the queue under test: `"virtual"` when it follows the Effect clock (the suite runs under `TestClock` and
@@ -257,4 +258,4 @@ export const lossesOf = (claimed: ReadonlyArray<Claimed>): Readonly<Record<strin
 
 /** The unit in which a suite waits: generous on a virtual clock, short on a live one. */
 export const unitOf = ({ clock, pace = 1 }: Pick<QueueDriverSuiteOptions<unknown>, "clock" | "pace">): number =>
-  clock === "virtual" ? 60_000 : 250 * pace
+  clock === "virtual" ? 60_000 : 250 * pace * machinePace

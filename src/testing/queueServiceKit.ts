@@ -23,6 +23,7 @@ import {
   type SuiteClock,
   tester
 } from "./queueKit.ts"
+import { machinePace } from "./pace.ts"
 
 /**
  * What the contract suite of the queue seam needs to know of a backend.
@@ -111,7 +112,7 @@ export interface Case<E> {
 
 export const caseOf = <E>(options: QueueSuiteOptions<E>): Case<E> => {
   const virtual = options.clock === "virtual"
-  const unit = virtual ? 10_000 : 300 * (options.pace ?? 1)
+  const unit = virtual ? 10_000 : 300 * (options.pace ?? 1) * machinePace
   const register = tester(options.clock)
   const step = virtual ? 1 : 10
   const untilEffect = Effect.fnUntraced(function* <E2, R>(what: string, condition: Effect.Effect<boolean, E2, R>) {

@@ -7,6 +7,7 @@ import * as Schema from "effect/Schema"
 import * as Queue from "../Queue.ts"
 import { queueName } from "./queueKit.ts"
 import { type Case, Job, publishRaw, Refused, settledOf, start, startClosable } from "./queueServiceKit.ts"
+import { machinePace } from "./pace.ts"
 
 export const workerCases = <E>(kit: Case<E>) => {
   const { advance, can, counted, idle, jobs, options, quiet, reached, test, unit, until, untilEffect, virtual } = kit
@@ -46,7 +47,7 @@ export const workerCases = <E>(kit: Case<E>) => {
             yield* until("the start", () => waits.length === n + 1)
           }
           const middle = waits.toSorted((a, b) => a - b)[5]!
-          assert.isBelow(middle, 50 * (options.pace ?? 1), `started after ${waits.join(", ")} ms`)
+          assert.isBelow(middle, 50 * (options.pace ?? 1) * machinePace, `started after ${waits.join(", ")} ms`)
         }))
     }
 

@@ -7,6 +7,7 @@ import { startServer } from "../../servers/index.ts"
 import { once, percentile, timed, until } from "../../support/faults.ts"
 import { freshSchema } from "./support.ts"
 import { adminOf, clientOf, handling, Jobs, message, place, queueOver, roomOver } from "./supportFaults.ts"
+import { machinePace } from "../../../src/testing/pace.ts"
 
 const quiet = Effect.provideService(References.MinimumLogLevel, "None")
 
@@ -159,7 +160,7 @@ describe("a worker that waits", () => {
         yield* Effect.sleep("5 millis")
       }
       console.log(`from the enqueue in one layer to the start in another: ${shown(waits)}`)
-      assert.isBelow(percentile(waits, 0.5), 30)
+      assert.isBelow(percentile(waits, 0.5), 30 * machinePace)
 
       const delays = Array.from({ length: 100 }, (_, n) => 50 + ((n * 37) % 500))
       const sent = yield* Effect.forEach(delays, (delay, n) =>
@@ -170,7 +171,7 @@ describe("a worker that waits", () => {
       const late = sent.map((due, n) => begun.get(1_000 + n)! - due)
       console.log(`start after the due time of 100 delayed messages: ${shown(late)}`)
       assert.isAbove(Math.min(...late), -30)
-      assert.isBelow(percentile(late, 0.9), 200)
+      assert.isBelow(percentile(late, 0.9), 200 * machinePace)
     }).pipe(quiet)
   )
 
@@ -251,7 +252,7 @@ describe("a queue with much in it", () => {
             }))
           )
         console.log(`100,000 messages were accepted in ${Math.round(performance.now() - begun)} ms`)
-        const measured = (what: string, limit = 10) =>
+        const measured = (what: string, limit = 10 * machinePace) =>
           Effect.gen(function* () {
             const [claiming, adding] = [yield* claims(consumer, 100), yield* enqueues(driver, 50)]
             console.log(`${what}: settle and claim of 10: ${shown(claiming)}; enqueue: ${shown(adding)}`)
@@ -290,7 +291,7 @@ describe("a queue with much in it", () => {
       yield* driver.publish(Array.from({ length: 1_000 }, (_, k) => ({ message: message("many", `f${k}`) })))
       const millis = yield* claims(consumer, 100)
       console.log(`a thousand behind one line: settle and claim of 10 others: ${shown(millis)}`)
-      assert.isBelow(percentile(millis, 0.5), 10)
+      assert.isBelow(percentile(millis, 0.5), 10 * machinePace)
       assert.deepStrictEqual(yield* consumer.claim({ max: 10, start: 10 }), [])
     }).pipe(quiet)
   )

@@ -7,6 +7,7 @@ import { faultProxy } from "../../support/faultProxy.ts"
 import { reasonOf, rejections, succeeds, timed, until } from "../../support/faults.ts"
 import { load } from "./loadFaults.ts"
 import { clientOf, handling, Jobs, place, queueOver, roleWith } from "./supportFaults.ts"
+import { machinePace } from "../../../src/testing/pace.ts"
 
 const quiet = Effect.provideService(References.MinimumLogLevel, "None")
 
@@ -328,15 +329,15 @@ const onTime = Effect.gen(function* () {
       })
     )
   )
-  yield* Jobs.enqueue(1, { delay: "400 millis" })
-  yield* Jobs.enqueue(2, { at: new Date((yield* queue.now) + 600) })
+  yield* Jobs.enqueue(1, { delay: 400 * machinePace })
+  yield* Jobs.enqueue(2, { at: new Date((yield* queue.now) + 600 * machinePace) })
   yield* Jobs.enqueue(3, { ttl: "10 minutes" })
   yield* until("all were handled", () => started.size === 3)
-  assert.isBelow(started.get(3)!, 400)
-  assert.isAtLeast(started.get(1)!, 399)
-  assert.isBelow(started.get(1)!, 900)
-  assert.isAtLeast(started.get(2)!, 590)
-  assert.isBelow(started.get(2)!, 1_200)
+  assert.isBelow(started.get(3)!, 400 * machinePace)
+  assert.isAtLeast(started.get(1)!, 400 * machinePace - 1)
+  assert.isBelow(started.get(1)!, 900 * machinePace)
+  assert.isAtLeast(started.get(2)!, 600 * machinePace - 10)
+  assert.isBelow(started.get(2)!, 1_200 * machinePace)
   yield* until(
     "one is dead",
     Effect.map(Jobs.deadLetters.count, (n) => n === 1)
