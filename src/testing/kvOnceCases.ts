@@ -8,6 +8,7 @@ import * as Schema from "effect/Schema"
 import * as Kv from "../Kv.ts"
 import { failsWith, failureOf, leftOver, type PatternCases, successOf } from "./kvPatternsSupport.ts"
 import { valueOf } from "./kvSupport.ts"
+import { machinePace } from "./pace.ts"
 
 class Declined extends Schema.TaggedError<Declined>()("Declined", { at: Schema.Date, n: Schema.Finite }) {}
 class Down extends Schema.TaggedError<Down>()("Down", {}) {}
@@ -81,13 +82,12 @@ export const onceCases = (test: PatternCases): void => {
     test("keeps the result as long as it is told, then runs again", (c) =>
       Effect.gen(function* () {
         let runs = 0
-        const ask = Kv.once(c.key("a"), { success: Schema.Finite, keep: 400, lease: c.lease })(
-          Effect.sync(() => ++runs)
-        )
+        const keep = 1_000 * machinePace
+        const ask = Kv.once(c.key("a"), { success: Schema.Finite, keep, lease: c.lease })(Effect.sync(() => ++runs))
         assert.strictEqual(yield* ask, 1)
         yield* c.advance(100)
         assert.strictEqual(yield* ask, 1)
-        yield* c.advance(400)
+        yield* c.advance(keep)
         assert.strictEqual(yield* ask, 2)
         const forever = Kv.once(c.key("b"), { success: Schema.Finite, keep: "Infinity" })(Effect.succeed(1))
         yield* forever
