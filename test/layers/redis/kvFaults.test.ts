@@ -18,6 +18,7 @@ import {
   valueAt,
   working
 } from "./supportFaults.ts"
+import { machinePace } from "../../../src/testing/pace.ts"
 
 for (const { mode, scripts } of modes) {
   /** The request that decides: the script, or the whole transaction at its EXEC. */
@@ -168,7 +169,7 @@ for (const { mode, scripts } of modes) {
         const unknown: Array<string> = []
         const writer = (w: number) =>
           Effect.gen(function* () {
-            const end = performance.now() + 1_500
+            const end = performance.now() + 1_500 * machinePace
             for (let i = 0; performance.now() < end; i++) {
               const id = `${w}-${i}`
               const step = Kv.atomic([Kv.sum(["total"], 1n), Kv.set(["done", id], i)])
@@ -180,10 +181,12 @@ for (const { mode, scripts } of modes) {
               } else unknown.push(reasonIn(result.failure).message)
             }
           })
-        yield* Effect.forkChild(Effect.repeat(Effect.andThen(Effect.sleep("100 millis"), proxy.cut), { times: 14 }))
+        yield* Effect.forkChild(
+          Effect.repeat(Effect.andThen(Effect.sleep("100 millis"), proxy.cut), { times: 14 * machinePace })
+        )
         yield* Effect.timeout(
           Effect.forEach([0, 1, 2, 3, 4, 5], writer, { concurrency: "unbounded", discard: true }),
-          "12 seconds"
+          12_000 * machinePace
         )
         yield* working(kv)
         const total = yield* valueAt(kv, "total")
