@@ -1,5 +1,5 @@
 /** Accepting messages. */
-import { idWindow, planned } from "./sharedSql.ts"
+import { byWindow, idWindow, planned } from "./sharedSql.ts"
 
 /**
  * Seconds at the begin of a window in which ids are also inserted into the window before, whose inserts may be under way: longer than
@@ -52,11 +52,7 @@ const remember = `CREATE FUNCTION seams.remember(_qs int[], _ids text[], _t time
     _new text[]; _least text COLLATE "C" := (SELECT min(id COLLATE "C") FROM unnest(_ids) AS id);
     _w int := ${idWindow("_t")}; _turning boolean := ${idWindow(`_t - interval '${turn} seconds'`)} < _w;
   BEGIN
-    CASE _w % 3
-    WHEN 0 THEN ${rememberIn(0)}
-    WHEN 1 THEN ${rememberIn(1)}
-    ELSE ${rememberIn(2)}
-    END CASE;
+    ${byWindow(rememberIn)}
     RETURN _new;
   END $$`
 
@@ -68,11 +64,7 @@ const rememberedIn = (current: number) =>
 const remembered = `CREATE FUNCTION seams.remembered(_q int, _id text) RETURNS boolean LANGUAGE plpgsql AS $$
   DECLARE _w int := ${idWindow("clock_timestamp()")};
   BEGIN
-    CASE _w % 3
-    WHEN 0 THEN ${rememberedIn(0)}
-    WHEN 1 THEN ${rememberedIn(1)}
-    ELSE ${rememberedIn(2)}
-    END CASE;
+    ${byWindow(rememberedIn)}
   END $$`
 
 /** Refuses numbers of queues that are not there: the tables were made anew since a process learnt them. */

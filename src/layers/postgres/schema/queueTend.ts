@@ -1,5 +1,5 @@
 /** What time brings about: lost claims, due and expired messages, the lines of groups, what is forgotten. */
-import { idWindow, planned, restarted } from "./sharedSql.ts"
+import { byWindow, idWindow, planned, restarted } from "./sharedSql.ts"
 
 /**
  * Lets the lines of groups move on, of which something came or went: a line without a living head gets its next message as head, and a
@@ -132,11 +132,7 @@ const forgetIn = (next: number) => `IF EXISTS (SELECT 1 FROM seams.seen_${next})
 const forgetIds = `CREATE FUNCTION seams.forget_ids() RETURNS void LANGUAGE plpgsql SET lock_timeout = '50ms' AS $$
   DECLARE _w int := ${idWindow("clock_timestamp()")};
   BEGIN
-    CASE _w % 3
-    WHEN 0 THEN ${forgetIn(1)}
-    WHEN 1 THEN ${forgetIn(2)}
-    ELSE ${forgetIn(0)}
-    END CASE;
+    ${byWindow((current) => forgetIn((current + 1) % 3))}
   EXCEPTION WHEN lock_not_available THEN NULL;
   END $$`
 

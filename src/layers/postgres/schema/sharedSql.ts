@@ -20,6 +20,13 @@ export const leased = `EXISTS (
 /** The window of five minutes in which an id is accepted: its ids are in the table of its number modulo 3. */
 export const idWindow = (moment: string) => `floor(date_part('epoch', ${moment}) / 300)::int`
 
+/** What is done in the window `_w`, by the number of its table. */
+export const byWindow = (branch: (current: number) => string) => `CASE _w % 3
+    WHEN 0 THEN ${branch(0)}
+    WHEN 1 THEN ${branch(1)}
+    ELSE ${branch(2)}
+    END CASE;`
+
 /** Milliseconds since the epoch, as a number that JavaScript holds exactly. */
 export const millis = `CREATE FUNCTION seams.millis(_t timestamptz) RETURNS double precision LANGUAGE sql STABLE AS $$
   SELECT round(date_part('epoch', _t) * 1000) $$`
