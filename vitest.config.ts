@@ -1,6 +1,7 @@
 import * as path from "node:path"
 import { defineConfig } from "vitest/config"
 import { BaseSequencer, type TestSpecification } from "vitest/node"
+import { measuredPace } from "./scripts/measuredPace.ts"
 
 // Workers and the many processes that tests start load the same modules: compiled once, they start in half the CPU time.
 process.env["NODE_COMPILE_CACHE"] ??= path.resolve(import.meta.dirname, ".seams/compile-cache")
@@ -23,21 +24,6 @@ class Mixed extends BaseSequencer {
   }
 }
 
-/** Milliseconds that the loop below takes on the machine for which times are written. */
-const usual = 50
-
-/** How many times slower this machine is: tests of a live clock wait longer by that, and fewer run at once. In halves, from 1 to 4. */
-const measuredPace = (): number => {
-  let fastest = Number.POSITIVE_INFINITY
-  let sum = 0
-  for (let round = 0; round < 3; round++) {
-    const begun = performance.now()
-    for (let i = 0; i < 2e7; i++) sum = (sum + i * 7) | 0
-    fastest = Math.min(fastest, performance.now() - begun)
-  }
-  // The sum is used, or there would be no loop.
-  return Math.min(4, Math.max(1, Math.round((2 * fastest) / usual) / 2), Number.isInteger(sum) ? 4 : 1)
-}
 const pace = Number((process.env["SEAMS_PACE"] ??= String(measuredPace())))
 
 const soak = process.env["SEAMS_SOAK"] === "1"
@@ -57,8 +43,9 @@ export default defineConfig({
     maxWorkers: pace > 1 ? 3 : 4,
     // Of the suites over servers, whose cases wait for the server's clock and have queues of their own.
     maxConcurrency: pace > 1 ? 3 : 5,
-    testTimeout: 30_000 * pace,
-    hookTimeout: 120_000,
+    // One bound for all: it ends what hangs, and is no measure of speed.
+    testTimeout: 180_000 * pace,
+    hookTimeout: 120_000 * pace,
     reporters: ["default"]
   }
 })

@@ -3,6 +3,7 @@
  * own, and fails when a test failed, when a test file could not run, when a report is missing, or when it is of a run without tests.
  */
 import * as Fs from "node:fs"
+import { measuredPace } from "./measuredPace.ts"
 
 /** The part of vitest's JSON report that is read here. */
 export interface Report {
@@ -76,7 +77,9 @@ if (import.meta.main) {
   if (!totals.ok || found.length < files.length) process.exitCode = 1
   for (const file of files)
     if (!found.includes(file)) console.error(`test-totals: no report at "${file}": these tests did not run`)
-  for (const failure of failuresOf(reports)) console.error(failure)
+  const failures = failuresOf(reports)
+  for (const failure of failures) console.error(failure)
+  if (failures.length > 0) console.error(`pace of this machine: ${process.env["SEAMS_PACE"] ?? measuredPace()}`)
   if (files.length === 0) console.error("test-totals: give the files of the reports")
   console.log(totals.line)
 }

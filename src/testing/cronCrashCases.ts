@@ -13,6 +13,7 @@ import * as Cron from "../Cron.ts"
 import type * as Kv from "../Kv.ts"
 import { type CronEnd, type CronStart, judgeCron } from "./cronJudge.ts"
 import { cuttable, throughGate, withoutClock } from "./cronLines.ts"
+import { machinePace } from "./pace.ts"
 
 /**
  * How hard the schedulers are tried.
@@ -208,7 +209,7 @@ export const crashCases = (
           assert.isAtLeast(verdict.slots, options.ownClocks === true ? wanted / 2 : wanted)
           for (const one of alive) yield* one!.crash
         }).pipe(Effect.scoped, Effect.provideService(References.MinimumLogLevel, "None")),
-      600_000
+      600_000 * machinePace
     )
   })
 }

@@ -119,7 +119,7 @@ export const casesOver = <E>(options: CronSuiteOptions<E>): Cases => {
           // Runs that fail on purpose are logged as warnings.
           Effect.provideService(References.MinimumLogLevel, "Error")
         ),
-      options.timeout ?? 30_000
+      (options.timeout ?? 30_000) * machinePace
     )
 }
 

@@ -12,6 +12,7 @@ import * as TestClock from "effect/testing/TestClock"
 import * as Kv from "../Kv.ts"
 import { cuttable } from "./cronLines.ts"
 import type { Case, Cases, KvSuiteOptions } from "./kvSupport.ts"
+import { machinePace } from "./pace.ts"
 
 /**
  * What the suite of the patterns needs to know of a backend: as for `kvSuite`, with two clients of one store.
@@ -60,7 +61,7 @@ export interface PatternCases {
   (name: string, body: PatternBody): void
 }
 
-const patience = 20_000
+const patience = 20_000 * machinePace
 const realTime = (virtual: boolean) => (virtual ? TestClock.withLive(Clock.currentTimeMillis) : Clock.currentTimeMillis)
 
 export const patternCases =

@@ -14,6 +14,7 @@ import * as TestClock from "effect/testing/TestClock"
 import { makeMessageIds } from "../internal/ids.ts"
 import { pack } from "../internal/keyCodec.ts"
 import * as Kv from "../Kv.ts"
+import { machinePace } from "./pace.ts"
 
 /**
  * What the Kv contract suite needs to know of a backend.
@@ -97,7 +98,7 @@ export const casesOver = <E>(layer: Layer.Layer<Kv.Kv, E>, options: KvSuiteOptio
           const root = `case-${(yield* makeMessageIds)(0)}`
           yield* body({ kv, virtual, root, key: (...parts) => [root, ...parts], advance, pause, settle })
         }).pipe(Effect.scoped, Effect.provide(Layer.fresh(layer))),
-      options.timeout ?? 30_000
+      (options.timeout ?? 30_000) * machinePace
     )
 }
 
@@ -168,7 +169,7 @@ export interface Watcher<A = unknown> {
   readonly stop: Effect.Effect<void>
 }
 
-const patience = 10_000
+const patience = 10_000 * machinePace
 
 export const watching = <A, E, R>(
   { pause }: Case,

@@ -182,7 +182,7 @@ export const queueAttemptsSuite = <E>(name: string, options: QueueAttemptsSuiteO
             [1, 2, 3, 4]
           )
         }),
-      60_000
+      60_000 * machinePace
     )
 
     test(
@@ -206,7 +206,7 @@ export const queueAttemptsSuite = <E>(name: string, options: QueueAttemptsSuiteO
             assert.strictEqual(last!.n, poison, "nothing starts beside it")
           }
         }),
-      60_000
+      60_000 * machinePace
     )
 
     if (!marks) return
@@ -247,7 +247,7 @@ export const queueAttemptsSuite = <E>(name: string, options: QueueAttemptsSuiteO
             assert.include(letter.reason, "20 times before the handler started")
           }).pipe(Effect.scoped, Effect.provideService(Queue.Queue, service))
         }),
-      options.takeover === "observed" ? 180_000 : 60_000
+      (options.takeover === "observed" ? 180_000 : 60_000) * machinePace
     )
   })
 }

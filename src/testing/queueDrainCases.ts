@@ -6,6 +6,7 @@ import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
 import * as Queue from "../Queue.ts"
 import { type Case, draining, start, startClosable } from "./queueServiceKit.ts"
+import { machinePace } from "./pace.ts"
 
 export const drainCases = <E>(kit: Case<E>) => {
   const { advance, can, counted, idle, jobs, quiet, reached, test, unit, until, virtual } = kit
@@ -141,7 +142,7 @@ export const drainCases = <E>(kit: Case<E>) => {
           yield* until("the next delivery", () => seen.length === 2)
           assert.deepStrictEqual(seen, ["first 1/1", "second 2/2"])
         }),
-      20_000
+      20_000 * machinePace
     )
   })
 }

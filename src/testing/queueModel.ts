@@ -12,6 +12,7 @@ import * as fc from "fast-check"
 import type { Consumer, Driver, Outcome } from "../queue/driver.ts"
 import { QueueModel } from "./queueModelState.ts"
 import { publication, queueName } from "./queueKit.ts"
+import { machinePace } from "./pace.ts"
 
 /**
  * The driver under test and how long the model test runs.
@@ -147,7 +148,7 @@ export const queueModelSuite = <E>(name: string, options: QueueModelOptions<E>):
             { numRuns: options.runs ?? 200, seed: options.seed ?? 20_260_101, endOnFailure: false }
           )
         ),
-      120_000
+      120_000 * machinePace
     )
   })
 }

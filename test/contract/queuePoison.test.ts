@@ -80,7 +80,6 @@ describe("a message that kills its process, among 200 prefetched, with real proc
         assert.isAtMost(spent.size, 2 * (2 * concurrency - 1))
         // A handler that had ended may run again when the kill came before its settle; more it must not be.
         assert.isAtMost(neighbours.length - 200, 4 * concurrency)
-      }),
-    60_000
+      })
   )
 })

@@ -7,5 +7,5 @@ describe("random expressions around clock changes", () => {
   it(`are due when the oracle says so, seed ${seed}`, () => {
     const report = run({ seed, more: (rounds) => rounds < 40 })
     assert.isUndefined(report.failure, describeFailure(report))
-  }, 120_000)
+  })
 })

@@ -168,26 +168,23 @@ const rows: ReadonlyArray<Row> = [
 ]
 
 describe("what is set and cannot be used is an error, in time", () => {
-  it.live.each(rows)(
-    "%s",
-    ([, seam, env, port, reason, fix]) =>
-      Effect.gen(function* () {
-        const found = yield* port
-        const set = env(found)
-        const folder = yield* temporaryFolder
-        const error = yield* failure(seam, { ...set, SEAMS_DATA: folder })
-        assert.strictEqual(error.reason._tag, reason, error.message)
-        assert.strictEqual(error.isRetryable, reason === "Unreachable")
-        const source = Object.keys(set).find((name) => !/PROVIDER|TOKEN/.test(name))!
-        assert.strictEqual(error.reason.seam, seam)
-        assert.strictEqual(error.reason.source, source)
-        assert.include(error.reason.address ?? "", at(found))
-        for (const part of [source, at(found)]) assert.include(error.message, part)
-        assert.match(error.message, fix)
-        // No fall-through: the file that would come last was not made.
-        assert.deepStrictEqual(fs.readdirSync(folder), [])
-      }),
-    120_000
+  it.live.each(rows)("%s", ([, seam, env, port, reason, fix]) =>
+    Effect.gen(function* () {
+      const found = yield* port
+      const set = env(found)
+      const folder = yield* temporaryFolder
+      const error = yield* failure(seam, { ...set, SEAMS_DATA: folder })
+      assert.strictEqual(error.reason._tag, reason, error.message)
+      assert.strictEqual(error.isRetryable, reason === "Unreachable")
+      const source = Object.keys(set).find((name) => !/PROVIDER|TOKEN/.test(name))!
+      assert.strictEqual(error.reason.seam, seam)
+      assert.strictEqual(error.reason.source, source)
+      assert.include(error.reason.address ?? "", at(found))
+      for (const part of [source, at(found)]) assert.include(error.message, part)
+      assert.match(error.message, fix)
+      // No fall-through: the file that would come last was not made.
+      assert.deepStrictEqual(fs.readdirSync(folder), [])
+    })
   )
 
   it.live.each([

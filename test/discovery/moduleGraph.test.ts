@@ -69,18 +69,15 @@ describe("a room and its package are loaded when they are chosen, and no other",
       .filter((_, i) => i % 4 === 0)
       .map((name) => [name, "all", { [name]: none }, ["redis"], ["ioredis"]] as const)
   ]
-  it.live.each(rows)(
-    "%s (%s)",
-    ([, layer, env, rooms, packages]) =>
-      Effect.gen(function* () {
-        const found = yield* noted(layer, env)
-        assert.deepStrictEqual(found.rooms, rooms)
-        assert.deepStrictEqual(
-          drivers.filter((name) => found.packages.has(name)),
-          packages
-        )
-      }),
-    90_000
+  it.live.each(rows)("%s (%s)", ([, layer, env, rooms, packages]) =>
+    Effect.gen(function* () {
+      const found = yield* noted(layer, env)
+      assert.deepStrictEqual(found.rooms, rooms)
+      assert.deepStrictEqual(
+        drivers.filter((name) => found.packages.has(name)),
+        packages
+      )
+    })
   )
 })
 
@@ -90,79 +87,64 @@ describe("a package that is not installed", () => {
     ["amqplib", "queue", { AMQP_URL: "amqp://u:hunter2@h" }, "AMQP_URL"],
     ["@effect/sql-pg", "kv", { CACHE_PROVIDER: "postgres", DATABASE_URL: "postgres://u:hunter2@h" }, "DATABASE_URL"],
     ["@deno/kv", "kv", { DENO_KV_PATH: "kv.db" }, "DENO_KV_PATH"]
-  ] as const)(
-    "is named with the command that installs it: %s",
-    ([name, layer, env, source]) =>
-      Effect.gen(function* () {
-        const { outcome } = yield* noted(layer, env, [name])
-        assert.strictEqual(outcome?.failed, "PackageMissing", outcome?.message)
-        for (const part of [source, `npm install ${name}`]) assert.include(outcome?.message, part)
-        assert.notInclude(outcome?.message, "hunter2")
-      }),
-    90_000
+  ] as const)("is named with the command that installs it: %s", ([name, layer, env, source]) =>
+    Effect.gen(function* () {
+      const { outcome } = yield* noted(layer, env, [name])
+      assert.strictEqual(outcome?.failed, "PackageMissing", outcome?.message)
+      for (const part of [source, `npm install ${name}`]) assert.include(outcome?.message, part)
+      assert.notInclude(outcome?.message, "hunter2")
+    })
   )
 
-  it.live(
-    "does not matter where it is not chosen",
-    () =>
-      Effect.gen(function* () {
-        const { outcome } = yield* noted("all", {}, drivers)
-        assert.deepStrictEqual(outcome?.choices, ["kv sqlite default", "queue sqlite default", "cron kv default"])
-      }),
-    90_000
+  it.live("does not matter where it is not chosen", () =>
+    Effect.gen(function* () {
+      const { outcome } = yield* noted("all", {}, drivers)
+      assert.deepStrictEqual(outcome?.choices, ["kv sqlite default", "queue sqlite default", "cron kv default"])
+    })
   )
 })
 
 describe("Deno", () => {
-  it.live(
-    "is asked for the variables it allows, and those it denies are reported",
-    () =>
-      Effect.gen(function* () {
-        const url = yield* serverUrl("redis")
-        const { outcome } = yield* discover("deno", "kv", {
-          env: { ...unset, REDIS_URI: url, CACHE_PROVIDER: "memory", GARNET_URI: "mysql://h" },
-          // A package that ioredis loads looks through all variables; ignoring one lets it find only those that are allowed.
-          rights: ["--no-prompt", "--allow-env=REDIS_URI", "--ignore-env=DEBUG", `--allow-net=${new URL(url).host}`]
-        })
-        assert.deepStrictEqual(outcome, {
-          choices: ["kv redis REDIS_URI"],
-          denied: allNames.filter((name) => name !== "REDIS_URI")
-        })
-      }),
-    90_000
+  it.live("is asked for the variables it allows, and those it denies are reported", () =>
+    Effect.gen(function* () {
+      const url = yield* serverUrl("redis")
+      const { outcome } = yield* discover("deno", "kv", {
+        env: { ...unset, REDIS_URI: url, CACHE_PROVIDER: "memory", GARNET_URI: "mysql://h" },
+        // A package that ioredis loads looks through all variables; ignoring one lets it find only those that are allowed.
+        rights: ["--no-prompt", "--allow-env=REDIS_URI", "--ignore-env=DEBUG", `--allow-net=${new URL(url).host}`]
+      })
+      assert.deepStrictEqual(outcome, {
+        choices: ["kv redis REDIS_URI"],
+        denied: allNames.filter((name) => name !== "REDIS_URI")
+      })
+    })
   )
 
-  it.live(
-    "with no right to any variable has the embedded file",
-    () =>
-      Effect.gen(function* () {
-        const cwd = yield* temporaryFolder
-        const { outcome } = yield* discover("deno", "all", {
-          cwd,
-          env: { ...unset, REDIS_URI: "127.0.0.1:1" },
-          rights: ["--no-prompt", "--allow-read", `--allow-write=${cwd}`]
-        })
-        assert.deepStrictEqual(outcome, {
-          choices: ["kv sqlite default", "queue sqlite default", "cron kv default"],
-          denied: [...allNames]
-        })
-      }),
-    90_000
+  it.live("with no right to any variable has the embedded file", () =>
+    Effect.gen(function* () {
+      const cwd = yield* temporaryFolder
+      const { outcome } = yield* discover("deno", "all", {
+        cwd,
+        env: { ...unset, REDIS_URI: "127.0.0.1:1" },
+        rights: ["--no-prompt", "--allow-read", `--allow-write=${cwd}`]
+      })
+      assert.deepStrictEqual(outcome, {
+        choices: ["kv sqlite default", "queue sqlite default", "cron kv default"],
+        denied: [...allNames]
+      })
+    })
   )
 })
 
 describe("Bun", () => {
-  it.live(
-    "has the embedded file too",
-    () =>
-      Effect.gen(function* () {
-        const cwd = yield* temporaryFolder
-        const { outcome } = yield* discover("bun", "all", { cwd, env: unset })
-        assert.deepStrictEqual(outcome, {
-          choices: ["kv sqlite default", "queue sqlite default", "cron kv default"],
-          denied: []
-        })
-      }),
-    90_000
+  it.live("has the embedded file too", () =>
+    Effect.gen(function* () {
+      const cwd = yield* temporaryFolder
+      const { outcome } = yield* discover("bun", "all", { cwd, env: unset })
+      assert.deepStrictEqual(outcome, {
+        choices: ["kv sqlite default", "queue sqlite default", "cron kv default"],
+        denied: []
+      })
+    })
   )
 })

@@ -19,29 +19,26 @@ const until = (children: ReadonlyArray<Child>, text: RegExp) =>
   })
 
 describe("the cron example, started three times", () => {
-  it.live(
-    "shares the slots, and takes over the run of a process that is killed",
-    () =>
-      Effect.gen(function* () {
-        const data = yield* temporaryFile
-        const children = yield* Effect.forEach(names, (name) =>
-          startProcess("node", "examples/cron/main.ts", ["--name", name, "--data", data])
-        )
-        const victim = yield* until(children, /clean-up .* started/)
-        const slot = /clean-up (\S+) started/.exec(
-          children[victim]!.lines.find((line) => line.includes("clean-up"))!
-        )![1]!
-        yield* children[victim]!.kill("SIGKILL")
-        const others = children.filter((_, i) => i !== victim)
-        yield* until(others, new RegExp(`clean-up taken over from ${names[victim]}-`))
-        yield* until(others, new RegExp(`clean-up ${slot} started, attempt 2`))
-        yield* until(others, new RegExp(`clean-up ${slot} (?:succeeded|failed)`))
-        for (const child of others) yield* child.kill("SIGINT")
-        for (const child of others) assert.strictEqual(yield* child.exit, 0, child.errors())
-        const slots = children.flatMap((child) => child.lines.filter((line) => /hello \S+ started$/.test(line)))
-        assert.strictEqual(new Set(slots.map((line) => line.slice(line.indexOf("hello")))).size, slots.length)
-      }),
-    90_000
+  it.live("shares the slots, and takes over the run of a process that is killed", () =>
+    Effect.gen(function* () {
+      const data = yield* temporaryFile
+      const children = yield* Effect.forEach(names, (name) =>
+        startProcess("node", "examples/cron/main.ts", ["--name", name, "--data", data])
+      )
+      const victim = yield* until(children, /clean-up .* started/)
+      const slot = /clean-up (\S+) started/.exec(
+        children[victim]!.lines.find((line) => line.includes("clean-up"))!
+      )![1]!
+      yield* children[victim]!.kill("SIGKILL")
+      const others = children.filter((_, i) => i !== victim)
+      yield* until(others, new RegExp(`clean-up taken over from ${names[victim]}-`))
+      yield* until(others, new RegExp(`clean-up ${slot} started, attempt 2`))
+      yield* until(others, new RegExp(`clean-up ${slot} (?:succeeded|failed)`))
+      for (const child of others) yield* child.kill("SIGINT")
+      for (const child of others) assert.strictEqual(yield* child.exit, 0, child.errors())
+      const slots = children.flatMap((child) => child.lines.filter((line) => /hello \S+ started$/.test(line)))
+      assert.strictEqual(new Set(slots.map((line) => line.slice(line.indexOf("hello")))).size, slots.length)
+    })
   )
 
   it.live("says how it is used when it does not understand", () =>

@@ -42,38 +42,32 @@ const turnover = Effect.gen(function* () {
 })
 
 describe("the gateway example", () => {
-  it.live(
-    "serves a Deno program from a SQLite file, with nothing set",
-    () =>
-      Effect.gen(function* () {
-        const cwd = yield* temporaryFolder
-        const lines = yield* shop({}, cwd)
-        assert.include(lines, "over sqlite")
-        const file = Sqlite.layerKv({ filename: path.join(cwd, ".seams", "data.sqlite") })
-        assert.deepStrictEqual(yield* Effect.provide(turnover, file), Option.some(1_350n))
-      }),
-    60_000
+  it.live("serves a Deno program from a SQLite file, with nothing set", () =>
+    Effect.gen(function* () {
+      const cwd = yield* temporaryFolder
+      const lines = yield* shop({}, cwd)
+      assert.include(lines, "over sqlite")
+      const file = Sqlite.layerKv({ filename: path.join(cwd, ".seams", "data.sqlite") })
+      assert.deepStrictEqual(yield* Effect.provide(turnover, file), Option.some(1_350n))
+    })
   )
 
-  it.live(
-    "serves the same program from PostgreSQL, where the environment says so",
-    () =>
-      Effect.gen(function* () {
-        const server = yield* startServer("postgres")
-        const env = {
-          CACHE_PROVIDER: "postgres",
-          DATABASE_URL: server.url,
-          DENO_KV_ACCESS_TOKEN: "a-token-of-one's-own"
-        }
-        const lines = yield* shop(env, yield* temporaryFolder)
-        assert.include(lines, "over postgres")
-        assert.notInclude(lines.join(), "token ")
-        assert.deepStrictEqual(
-          yield* Effect.provide(turnover, Layer.fresh(Postgres.layerKv({ url: server.url }))),
-          Option.some(1_350n)
-        )
-      }),
-    60_000
+  it.live("serves the same program from PostgreSQL, where the environment says so", () =>
+    Effect.gen(function* () {
+      const server = yield* startServer("postgres")
+      const env = {
+        CACHE_PROVIDER: "postgres",
+        DATABASE_URL: server.url,
+        DENO_KV_ACCESS_TOKEN: "a-token-of-one's-own"
+      }
+      const lines = yield* shop(env, yield* temporaryFolder)
+      assert.include(lines, "over postgres")
+      assert.notInclude(lines.join(), "token ")
+      assert.deepStrictEqual(
+        yield* Effect.provide(turnover, Layer.fresh(Postgres.layerKv({ url: server.url }))),
+        Option.some(1_350n)
+      )
+    })
   )
 
   it.live("says how it is used when it does not understand", () =>
@@ -89,5 +83,5 @@ describe("the gateway example", () => {
     const env = { ...process.env, DENO_NO_UPDATE_CHECK: "1", NO_COLOR: "1" }
     const checked = spawnSync(deno, ["check", "--unstable-kv", "examples/gateway/client.ts"], { cwd: root, env })
     assert.strictEqual(checked.status, 0, String(checked.stderr))
-  }, 60_000)
+  })
 })

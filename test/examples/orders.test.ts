@@ -56,47 +56,41 @@ const shop = (name: string, orders: number, env: Readonly<Record<string, string>
 describe.concurrent("the shop, unchanged over every combination of backends", () => {
   for (const kv of kvs)
     for (const queue of queues)
-      it.live(
-        `Kv on ${kv}, queue on ${queue}`,
-        () =>
-          Effect.gen(function* () {
-            const env = {
-              ...(yield* environment),
-              CACHE_PROVIDER: kv,
-              QUEUE_PROVIDER: queue,
-              ...(kv === "redis" ? { REDIS_URI: yield* ownRedis } : undefined),
-              ...(kv === "postgres" ? { DATABASE_URL: yield* ownDatabase } : undefined)
-            }
-            const child = yield* shop(`${kv}-${queue}-${process.pid}`, 20, env)
-            assert.strictEqual(yield* child.exit, 0, `${child.errors()}\n${child.lines.join("\n")}`)
-            assert.strictEqual(child.lines.at(-1), expected(20))
-            const chosen = child.lines.join("\n")
-            assert.include(chosen, `kv on ${kv},`)
-            assert.include(chosen, `queue on ${queue},`)
-          }),
-        90_000
+      it.live(`Kv on ${kv}, queue on ${queue}`, () =>
+        Effect.gen(function* () {
+          const env = {
+            ...(yield* environment),
+            CACHE_PROVIDER: kv,
+            QUEUE_PROVIDER: queue,
+            ...(kv === "redis" ? { REDIS_URI: yield* ownRedis } : undefined),
+            ...(kv === "postgres" ? { DATABASE_URL: yield* ownDatabase } : undefined)
+          }
+          const child = yield* shop(`${kv}-${queue}-${process.pid}`, 20, env)
+          assert.strictEqual(yield* child.exit, 0, `${child.errors()}\n${child.lines.join("\n")}`)
+          assert.strictEqual(child.lines.at(-1), expected(20))
+          const chosen = child.lines.join("\n")
+          assert.include(chosen, `kv on ${kv},`)
+          assert.include(chosen, `queue on ${queue},`)
+        })
       )
 })
 
 describe("the shop's totals stay exact", () => {
-  it.live(
-    "when one of two processes is killed in the middle",
-    () =>
-      Effect.gen(function* () {
-        const env = { ...(yield* environment), CACHE_PROVIDER: "redis", QUEUE_PROVIDER: "redis" }
-        const name = `killed-${process.pid}`
-        const [first, second] = [yield* shop(name, 100, env), yield* shop(name, 100, env)]
-        yield* Effect.sleep("10 millis").pipe(
-          Effect.andThen(makeShop(name, 100).totals),
-          Effect.repeat({ until: ({ paid }) => paid > 10n }),
-          Effect.provide(Redis.layerKv({ url: env.REDIS_URI })),
-          Effect.timeout("120 seconds")
-        )
-        yield* first.kill("SIGKILL")
-        assert.strictEqual(yield* first.exit, "SIGKILL", "it was killed half-way")
-        assert.strictEqual(yield* second.exit, 0, `${second.errors()}\n${second.lines.join("\n")}`)
-        assert.strictEqual(second.lines.at(-1), expected(100))
-      }),
-    240_000
+  it.live("when one of two processes is killed in the middle", () =>
+    Effect.gen(function* () {
+      const env = { ...(yield* environment), CACHE_PROVIDER: "redis", QUEUE_PROVIDER: "redis" }
+      const name = `killed-${process.pid}`
+      const [first, second] = [yield* shop(name, 100, env), yield* shop(name, 100, env)]
+      yield* Effect.sleep("10 millis").pipe(
+        Effect.andThen(makeShop(name, 100).totals),
+        Effect.repeat({ until: ({ paid }) => paid > 10n }),
+        Effect.provide(Redis.layerKv({ url: env.REDIS_URI })),
+        Effect.timeout("120 seconds")
+      )
+      yield* first.kill("SIGKILL")
+      assert.strictEqual(yield* first.exit, "SIGKILL", "it was killed half-way")
+      assert.strictEqual(yield* second.exit, 0, `${second.errors()}\n${second.lines.join("\n")}`)
+      assert.strictEqual(second.lines.at(-1), expected(100))
+    })
   )
 })

@@ -214,7 +214,7 @@ describe("a run on other runtimes", () => {
       } finally {
         Fs.rmSync(folder, { recursive: true, force: true })
       }
-    }, 60_000)
+    })
 
     it("takes the one that is named, if it is there", () => {
       assert.strictEqual(lowestNodeProgram({ env: { SEAMS_TEST_NODE22: process.execPath } }), process.execPath)

@@ -67,8 +67,7 @@ describe("a private server", () => {
         yield* Scope.close(scope, Exit.void)
         assert.deepStrictEqual(yield* remains(before), [])
         assert.deepStrictEqual(yield* remains(after), [])
-      }),
-    60_000
+      })
   )
 
   it.live("can be frozen: it accepts and does not answer until it goes on", () =>
@@ -95,22 +94,19 @@ describe("a private server", () => {
 })
 
 describe("the process that started servers", () => {
-  it.live.each(["SIGTERM", "SIGINT", "SIGKILL"] as const)(
-    "leaves no server behind when it ends by %s",
-    (signal) =>
-      Effect.gen(function* () {
-        const { held, kill } = yield* hold(kinds)
-        assert.lengthOf(held, kinds.length)
-        for (const server of held) assert.isTrue(yield* accepts(server.port))
-        kill(signal)
-        const remaining = Effect.map(Effect.forEach(held, remains), (each) => each.flat())
-        const left = yield* remaining.pipe(
-          Effect.repeat({ until: (all) => all.length === 0, schedule: Schedule.spaced("50 millis") }),
-          Effect.timeoutOrElse({ duration: "20 seconds", orElse: () => remaining })
-        )
-        assert.deepStrictEqual(left, [])
-      }),
-    60_000
+  it.live.each(["SIGTERM", "SIGINT", "SIGKILL"] as const)("leaves no server behind when it ends by %s", (signal) =>
+    Effect.gen(function* () {
+      const { held, kill } = yield* hold(kinds)
+      assert.lengthOf(held, kinds.length)
+      for (const server of held) assert.isTrue(yield* accepts(server.port))
+      kill(signal)
+      const remaining = Effect.map(Effect.forEach(held, remains), (each) => each.flat())
+      const left = yield* remaining.pipe(
+        Effect.repeat({ until: (all) => all.length === 0, schedule: Schedule.spaced("50 millis") }),
+        Effect.timeoutOrElse({ duration: "20 seconds", orElse: () => remaining })
+      )
+      assert.deepStrictEqual(left, [])
+    })
   )
 })
 
@@ -174,15 +170,12 @@ describe("the cleaner of the next run", () => {
 })
 
 describe("the shared server", () => {
-  it.live(
-    "is started once and answers at the same address for everyone",
-    () =>
-      Effect.gen(function* () {
-        const [one, two] = yield* Effect.all([serverUrl("redis"), serverUrl("redis")], { concurrency: 2 })
-        assert.strictEqual(one, two)
-        yield* clients.redis.write(one, "shared")
-        assert.strictEqual(yield* clients.redis.read(two), "shared")
-      }),
-    60_000
+  it.live("is started once and answers at the same address for everyone", () =>
+    Effect.gen(function* () {
+      const [one, two] = yield* Effect.all([serverUrl("redis"), serverUrl("redis")], { concurrency: 2 })
+      assert.strictEqual(one, two)
+      yield* clients.redis.write(one, "shared")
+      assert.strictEqual(yield* clients.redis.read(two), "shared")
+    })
   )
 })

@@ -266,52 +266,49 @@ describe("statements that the server undoes", () => {
   )
 
   for (const level of ["repeatable read", "serializable"])
-    it.live(
-      `because all sessions are ${level} are sent again`,
-      () =>
-        Effect.gen(function* () {
-          const here = yield* place
-          const username = yield* roleWith(here, { default_transaction_isolation: level })
-          const options = { url: here.url, schema: here.schema, username, commandTimeout: "5 seconds" } as const
-          const rooms = [yield* queueOver(options), yield* queueOver(options)]
-          const client = yield* clientOf(here.url.replace("postgres@", `${username}@`))
-          const [found] = yield* client.unsafe("SELECT current_setting('transaction_isolation') AS level")
-          assert.deepStrictEqual(found, { level })
-          const running = yield* load({ rooms })
-          yield* until("messages are handled", () => running.handled() > 300)
-          yield* running.end(level)
-          // Lines of groups, to which two processes add and from which two take.
-          const seen = [0, 1, 2, 3].map(() => [] as Array<number>)
-          const Lines = Queue.define("lines", { payload: Schema.Tuple([Schema.Finite, Schema.Finite]) })
-          for (const room of rooms)
-            yield* Effect.provide(
-              Layer.build(
-                Lines.worker(([line, i]) => Effect.sync(() => void seen[line]!.push(i)), {
-                  concurrency: 4,
-                  prefetch: 4,
-                  // A claim whose answer comes too late is nobody's until then; two of one line follow one another.
-                  lease: "5 seconds"
-                })
-              ),
-              room
-            )
-          const all = Array.from({ length: 40 }, (_, i) => i)
-          yield* Effect.forEach(
-            seen.keys(),
-            (line) =>
-              Effect.forEach(all, (i) =>
-                Effect.provide(
-                  Lines.enqueue([line, i], { group: `g${line}`, dedupe: { key: `${line}-${i}` } }),
-                  rooms[i % 2]!
-                )
-              ),
-            { concurrency: "unbounded" }
+    it.live(`because all sessions are ${level} are sent again`, () =>
+      Effect.gen(function* () {
+        const here = yield* place
+        const username = yield* roleWith(here, { default_transaction_isolation: level })
+        const options = { url: here.url, schema: here.schema, username, commandTimeout: "5 seconds" } as const
+        const rooms = [yield* queueOver(options), yield* queueOver(options)]
+        const client = yield* clientOf(here.url.replace("postgres@", `${username}@`))
+        const [found] = yield* client.unsafe("SELECT current_setting('transaction_isolation') AS level")
+        assert.deepStrictEqual(found, { level })
+        const running = yield* load({ rooms })
+        yield* until("messages are handled", () => running.handled() > 300)
+        yield* running.end(level)
+        // Lines of groups, to which two processes add and from which two take.
+        const seen = [0, 1, 2, 3].map(() => [] as Array<number>)
+        const Lines = Queue.define("lines", { payload: Schema.Tuple([Schema.Finite, Schema.Finite]) })
+        for (const room of rooms)
+          yield* Effect.provide(
+            Layer.build(
+              Lines.worker(([line, i]) => Effect.sync(() => void seen[line]!.push(i)), {
+                concurrency: 4,
+                prefetch: 4,
+                // A claim whose answer comes too late is nobody's until then; two of one line follow one another.
+                lease: "5 seconds"
+              })
+            ),
+            room
           )
-          // Each conflict is another try: on a machine that is busy with other servers this takes many times its second.
-          yield* until("all are handled", () => seen.every((line) => line.length >= all.length), "60 seconds")
-          assert.deepStrictEqual(seen, [all, all, all, all])
-        }).pipe(quiet),
-      90_000
+        const all = Array.from({ length: 40 }, (_, i) => i)
+        yield* Effect.forEach(
+          seen.keys(),
+          (line) =>
+            Effect.forEach(all, (i) =>
+              Effect.provide(
+                Lines.enqueue([line, i], { group: `g${line}`, dedupe: { key: `${line}-${i}` } }),
+                rooms[i % 2]!
+              )
+            ),
+          { concurrency: "unbounded" }
+        )
+        // Each conflict is another try: on a machine that is busy with other servers this takes many times its second.
+        yield* until("all are handled", () => seen.every((line) => line.length >= all.length), "60 seconds")
+        assert.deepStrictEqual(seen, [all, all, all, all])
+      }).pipe(quiet)
     )
 })
 

@@ -82,26 +82,23 @@ describe("a consumer whose line is dead", () => {
     }).pipe(quiet)
   )
 
-  it.live(
-    "among others under load loses nothing, and works again when the line does",
-    () =>
-      Effect.gen(function* () {
-        const unheard = yield* rejections
-        const { namespace, proxy, through, url } = yield* place
-        const rooms = [yield* queueOver({ url: through, namespace }), yield* queueOver({ url, namespace })]
-        const running = yield* load({ rooms })
-        // A moment, and longer than it takes both sides to give the connections up.
-        for (const dead of ["500 millis", "7 seconds"] as const) {
-          yield* running.more(150)
-          yield* proxy.stall
-          yield* Effect.sleep(dead)
-          yield* proxy.go
-        }
+  it.live("among others under load loses nothing, and works again when the line does", () =>
+    Effect.gen(function* () {
+      const unheard = yield* rejections
+      const { namespace, proxy, through, url } = yield* place
+      const rooms = [yield* queueOver({ url: through, namespace }), yield* queueOver({ url, namespace })]
+      const running = yield* load({ rooms })
+      // A moment, and longer than it takes both sides to give the connections up.
+      for (const dead of ["500 millis", "7 seconds"] as const) {
         yield* running.more(150)
-        yield* running.end("behind a dead line twice")
-        assert.deepStrictEqual(unheard, [])
-      }).pipe(quiet),
-    60_000
+        yield* proxy.stall
+        yield* Effect.sleep(dead)
+        yield* proxy.go
+      }
+      yield* running.more(150)
+      yield* running.end("behind a dead line twice")
+      assert.deepStrictEqual(unheard, [])
+    }).pipe(quiet)
   )
 })
 
@@ -146,116 +143,110 @@ describe("a consumer whose process is killed", () => {
       }).pipe(quiet)
     )
 
-  it.live(
-    "again and again under load loses nothing",
-    () =>
-      Effect.gen(function* () {
-        const { namespace, url } = yield* place
-        const room = yield* queueOver({ url, namespace })
-        const ended = new Map<number, number>()
-        const note = (n: number) => void ended.set(n, (ended.get(n) ?? 0) + 1)
-        const lines: Array<ReadonlyArray<string>> = []
-        let accepted = 0
-        const stop = yield* keepDoing(
-          Effect.suspend(() =>
-            Effect.map(
-              Effect.provide(Work.enqueueAll(Array.from({ length: 5 }, (_, i) => accepted + i)), room),
-              (all) => (accepted += all.length)
-            )
-          ).pipe(Effect.orDie),
-          "20 millis"
-        )
-        for (let i = 0; i < 4; i++) {
-          const child = yield* startProcess("node", "test/layers/rabbitmq/children/work.ts", [url, namespace, "10"])
-          lines.push(child.lines)
-          yield* child.count("ended", 60)
-          yield* child.kill("SIGKILL")
-        }
-        yield* stop
-        yield* Effect.provide(
-          Layer.build(Work.worker((n) => Effect.sync(() => note(n)), { concurrency: 8, prefetch: 8 })),
-          room
-        )
-        const children = () => lines.flatMap((all) => all.filter((line) => line.startsWith("ended")))
-        yield* until("all are handled", () => {
-          const seen = new Set(children().map((line) => Number(line.split(" ")[1])))
-          for (const n of ended.keys()) seen.add(n)
-          return seen.size === accepted
-        })
-        for (const line of children()) note(Number(line.split(" ")[1]))
-        const times = [...ended.values()].reduce((sum, one) => sum + one, 0)
-        const dead = yield* Effect.provide(Work.deadLetters.count, room)
-        console.log(
-          `four consumers killed: accepted ${accepted}, handled ${ended.size}, duplicated ${times - ended.size}, dead ${dead}`
-        )
-        assert.strictEqual(dead, 0)
-      }).pipe(quiet),
-    60_000
+  it.live("again and again under load loses nothing", () =>
+    Effect.gen(function* () {
+      const { namespace, url } = yield* place
+      const room = yield* queueOver({ url, namespace })
+      const ended = new Map<number, number>()
+      const note = (n: number) => void ended.set(n, (ended.get(n) ?? 0) + 1)
+      const lines: Array<ReadonlyArray<string>> = []
+      let accepted = 0
+      const stop = yield* keepDoing(
+        Effect.suspend(() =>
+          Effect.map(
+            Effect.provide(Work.enqueueAll(Array.from({ length: 5 }, (_, i) => accepted + i)), room),
+            (all) => (accepted += all.length)
+          )
+        ).pipe(Effect.orDie),
+        "20 millis"
+      )
+      for (let i = 0; i < 4; i++) {
+        const child = yield* startProcess("node", "test/layers/rabbitmq/children/work.ts", [url, namespace, "10"])
+        lines.push(child.lines)
+        yield* child.count("ended", 60)
+        yield* child.kill("SIGKILL")
+      }
+      yield* stop
+      yield* Effect.provide(
+        Layer.build(Work.worker((n) => Effect.sync(() => note(n)), { concurrency: 8, prefetch: 8 })),
+        room
+      )
+      const children = () => lines.flatMap((all) => all.filter((line) => line.startsWith("ended")))
+      yield* until("all are handled", () => {
+        const seen = new Set(children().map((line) => Number(line.split(" ")[1])))
+        for (const n of ended.keys()) seen.add(n)
+        return seen.size === accepted
+      })
+      for (const line of children()) note(Number(line.split(" ")[1]))
+      const times = [...ended.values()].reduce((sum, one) => sum + one, 0)
+      const dead = yield* Effect.provide(Work.deadLetters.count, room)
+      console.log(
+        `four consumers killed: accepted ${accepted}, handled ${ended.size}, duplicated ${times - ended.size}, dead ${dead}`
+      )
+      assert.strictEqual(dead, 0)
+    }).pipe(quiet)
   )
 })
 
 describe("consumers that are restarted in order under load", () => {
   for (const queueType of types)
-    it.live(
-      `ten times: all is handled, once, and nothing dies, ${queueType}`,
-      () =>
-        Effect.gen(function* () {
-          const { namespace, url } = yield* place
-          const producer = yield* queueOver({ url, namespace, queueType })
-          const given: Array<readonly [n: number, attempt: number]> = []
-          const open = Effect.gen(function* () {
-            const scope = yield* Scope.make()
-            yield* Effect.addFinalizer(() => Scope.close(scope, Exit.void))
-            const room = yield* Scope.provide(queueOver({ url, namespace, queueType }), scope)
-            yield* Scope.provide(
-              Effect.provide(
-                Layer.build(
-                  Jobs.worker(
-                    (n, { attempt }) =>
-                      Effect.andThen(
-                        Effect.sleep("20 millis"),
-                        Effect.sync(() => given.push([n, attempt]))
-                      ),
-                    { concurrency: 8, prefetch: 8 }
-                  )
-                ),
-                room
+    it.live(`ten times: all is handled, once, and nothing dies, ${queueType}`, () =>
+      Effect.gen(function* () {
+        const { namespace, url } = yield* place
+        const producer = yield* queueOver({ url, namespace, queueType })
+        const given: Array<readonly [n: number, attempt: number]> = []
+        const open = Effect.gen(function* () {
+          const scope = yield* Scope.make()
+          yield* Effect.addFinalizer(() => Scope.close(scope, Exit.void))
+          const room = yield* Scope.provide(queueOver({ url, namespace, queueType }), scope)
+          yield* Scope.provide(
+            Effect.provide(
+              Layer.build(
+                Jobs.worker(
+                  (n, { attempt }) =>
+                    Effect.andThen(
+                      Effect.sleep("20 millis"),
+                      Effect.sync(() => given.push([n, attempt]))
+                    ),
+                  { concurrency: 8, prefetch: 8 }
+                )
               ),
-              scope
+              room
+            ),
+            scope
+          )
+          return scope
+        })
+        let accepted = 0
+        const stop = yield* keepDoing(
+          Effect.suspend(() =>
+            Effect.map(
+              Effect.provide(Jobs.enqueueAll(Array.from({ length: 5 }, (_, i) => accepted + i)), producer),
+              (all) => (accepted += all.length)
             )
-            return scope
-          })
-          let accepted = 0
-          const stop = yield* keepDoing(
-            Effect.suspend(() =>
-              Effect.map(
-                Effect.provide(Jobs.enqueueAll(Array.from({ length: 5 }, (_, i) => accepted + i)), producer),
-                (all) => (accepted += all.length)
-              )
-            ).pipe(Effect.orDie),
-            "20 millis"
-          )
-          let last = yield* open
-          for (let i = 0; i < 10; i++) {
-            const before = given.length
-            yield* until("messages are handled", () => given.length > before + 20)
-            const next = yield* open
-            yield* Scope.close(last, Exit.void)
-            last = next
-          }
-          yield* stop
-          yield* until("all are handled", () => new Set(given.map(([n]) => n)).size === accepted)
-          const dead = yield* Effect.provide(Jobs.deadLetters.count, producer)
-          // What is on its way to a subscription that ends may be put back by the broker, which counts it.
-          const counted = given.filter(([, attempt]) => attempt > 1).length
-          console.log(
-            `restarted ten times, ${queueType}: accepted ${accepted}, handled ${given.length}, dead ${dead}; ${counted} with an ` +
-              `attempt that nobody saw`
-          )
-          assert.strictEqual(given.length, accepted, "none is handled twice")
-          assert.strictEqual(dead, 0)
-        }).pipe(quiet),
-      60_000
+          ).pipe(Effect.orDie),
+          "20 millis"
+        )
+        let last = yield* open
+        for (let i = 0; i < 10; i++) {
+          const before = given.length
+          yield* until("messages are handled", () => given.length > before + 20)
+          const next = yield* open
+          yield* Scope.close(last, Exit.void)
+          last = next
+        }
+        yield* stop
+        yield* until("all are handled", () => new Set(given.map(([n]) => n)).size === accepted)
+        const dead = yield* Effect.provide(Jobs.deadLetters.count, producer)
+        // What is on its way to a subscription that ends may be put back by the broker, which counts it.
+        const counted = given.filter(([, attempt]) => attempt > 1).length
+        console.log(
+          `restarted ten times, ${queueType}: accepted ${accepted}, handled ${given.length}, dead ${dead}; ${counted} with an ` +
+            `attempt that nobody saw`
+        )
+        assert.strictEqual(given.length, accepted, "none is handled twice")
+        assert.strictEqual(dead, 0)
+      }).pipe(quiet)
     )
 })
 

@@ -16,70 +16,67 @@ const server = once(startServer("rabbitmq"))
 tellLogOf(server)
 
 describe("a broker that runs out of memory", () => {
-  it.live(
-    "blocks publishers within their limit and no acks, and goes on by itself",
-    () =>
-      Effect.gen(function* () {
-        const unheard = yield* rejections
-        const one = yield* server
-        const namespace = freshNamespace()
-        const running = yield* load({
-          rooms: [yield* queueOver({ url: one.url, namespace: freshNamespace() })]
-        })
-        const room = yield* queueOver({ url: one.url, namespace })
-        yield* Effect.gen(function* () {
-          let open = false
-          const handled: Array<number> = []
-          yield* Layer.build(
-            Jobs.worker(
-              (n) =>
-                Effect.andThen(
-                  until("the broker is blocked", () => open),
-                  Effect.sync(() => void handled.push(n))
-                ),
-              { concurrency: 10, prefetch: 10 }
-            )
+  it.live("blocks publishers within their limit and no acks, and goes on by itself", () =>
+    Effect.gen(function* () {
+      const unheard = yield* rejections
+      const one = yield* server
+      const namespace = freshNamespace()
+      const running = yield* load({
+        rooms: [yield* queueOver({ url: one.url, namespace: freshNamespace() })]
+      })
+      const room = yield* queueOver({ url: one.url, namespace })
+      yield* Effect.gen(function* () {
+        let open = false
+        const handled: Array<number> = []
+        yield* Layer.build(
+          Jobs.worker(
+            (n) =>
+              Effect.andThen(
+                until("the broker is blocked", () => open),
+                Effect.sync(() => void handled.push(n))
+              ),
+            { concurrency: 10, prefetch: 10 }
           )
-          const before = Array.from({ length: 300 }, (_, n) => n)
-          yield* Jobs.enqueueAll(before)
-          yield* running.more(100)
-          yield* rabbitmqctl(one, "set_vm_memory_high_watermark", "absolute", "1MB")
-          yield* Effect.addFinalizer(() => Effect.orDie(rabbitmqctl(one, "set_vm_memory_high_watermark", "0.4")))
+        )
+        const before = Array.from({ length: 300 }, (_, n) => n)
+        yield* Jobs.enqueueAll(before)
+        yield* running.more(100)
+        yield* rabbitmqctl(one, "set_vm_memory_high_watermark", "absolute", "1MB")
+        yield* Effect.addFinalizer(() => Effect.orDie(rabbitmqctl(one, "set_vm_memory_high_watermark", "0.4")))
 
-          // The broker says that it blocks a connection when it publishes for the first time: that message may be there.
-          const first = yield* reasonOf("the first enqueue", 2_700, Jobs.enqueue(1_000))
-          assert.include(["EnqueueUnknown", "Unavailable"], first._tag)
-          for (let i = 0; i < 2; i++) {
-            const again = yield* timed("an enqueue", 1_700, Effect.flip(Jobs.enqueueAll([1_001, 1_002])))
-            assert.isTrue(Result.isSuccess(again.result))
-            const reason = reasonIn((again.result as Result.Success<Queue.QueueError, never>).success)
-            assert.deepInclude(reason, { _tag: "Unavailable", isRetryable: true })
-            assert.include(reason.message, "blocks publishers (low on memory)")
-          }
-          open = true
-          yield* until("the worker handles", () => before.every((n) => handled.includes(n)))
-          yield* until(
-            "its acks arrive",
-            Effect.map(
-              Effect.orDie(rabbitmqctl(one, "list_queues", "--no-table-headers", "name", "messages")),
-              // The unknown message may be there, and the worker has it then.
-              (text) => /:jobs\t0$/m.test(text.split("\n").find((line) => line.startsWith(`${namespace}:jobs\t`)) ?? "")
-            )
+        // The broker says that it blocks a connection when it publishes for the first time: that message may be there.
+        const first = yield* reasonOf("the first enqueue", 2_700, Jobs.enqueue(1_000))
+        assert.include(["EnqueueUnknown", "Unavailable"], first._tag)
+        for (let i = 0; i < 2; i++) {
+          const again = yield* timed("an enqueue", 1_700, Effect.flip(Jobs.enqueueAll([1_001, 1_002])))
+          assert.isTrue(Result.isSuccess(again.result))
+          const reason = reasonIn((again.result as Result.Success<Queue.QueueError, never>).success)
+          assert.deepInclude(reason, { _tag: "Unavailable", isRetryable: true })
+          assert.include(reason.message, "blocks publishers (low on memory)")
+        }
+        open = true
+        yield* until("the worker handles", () => before.every((n) => handled.includes(n)))
+        yield* until(
+          "its acks arrive",
+          Effect.map(
+            Effect.orDie(rabbitmqctl(one, "list_queues", "--no-table-headers", "name", "messages")),
+            // The unknown message may be there, and the worker has it then.
+            (text) => /:jobs\t0$/m.test(text.split("\n").find((line) => line.startsWith(`${namespace}:jobs\t`)) ?? "")
           )
-          yield* rabbitmqctl(one, "set_vm_memory_high_watermark", "0.4")
-          const begun = performance.now()
-          yield* until("publishing works again", Effect.as(Jobs.enqueue(2_000), true))
-          console.log(
-            `the first enqueue in the alarm: ${first._tag}; publishing again ${Math.round(performance.now() - begun)} ms after it`
-          )
-          yield* until("the worker goes on", () => handled.includes(2_000))
-          assert.notInclude(handled, 1_001, "what was refused is not handled")
-          yield* running.more(100)
-          yield* running.end("out of memory for a while")
-        }).pipe(Effect.provide(room))
-        assert.deepStrictEqual(unheard, [])
-      }).pipe(quiet),
-    60_000
+        )
+        yield* rabbitmqctl(one, "set_vm_memory_high_watermark", "0.4")
+        const begun = performance.now()
+        yield* until("publishing works again", Effect.as(Jobs.enqueue(2_000), true))
+        console.log(
+          `the first enqueue in the alarm: ${first._tag}; publishing again ${Math.round(performance.now() - begun)} ms after it`
+        )
+        yield* until("the worker goes on", () => handled.includes(2_000))
+        assert.notInclude(handled, 1_001, "what was refused is not handled")
+        yield* running.more(100)
+        yield* running.end("out of memory for a while")
+      }).pipe(Effect.provide(room))
+      assert.deepStrictEqual(unheard, [])
+    }).pipe(quiet)
   )
 })
 
@@ -212,36 +209,33 @@ describe("a user", () => {
 
 // The last one: a command of the operator may go on in the broker when its answer is here.
 describe("connections that the operator closes again and again under load", () => {
-  it.live(
-    "come back: nothing is lost, and nothing is rejected unheard",
-    () =>
-      Effect.gen(function* () {
-        const unheard = yield* rejections
-        const one = yield* server
-        const on = Effect.fnUntraced(function* (queueType: "quorum" | "classic", processes: number) {
-          const namespace = freshNamespace()
-          return yield* load({
-            rooms: yield* Effect.replicateEffect(queueOver({ url: one.url, namespace, queueType }), processes)
-          })
+  it.live("come back: nothing is lost, and nothing is rejected unheard", () =>
+    Effect.gen(function* () {
+      const unheard = yield* rejections
+      const one = yield* server
+      const on = Effect.fnUntraced(function* (queueType: "quorum" | "classic", processes: number) {
+        const namespace = freshNamespace()
+        return yield* load({
+          rooms: yield* Effect.replicateEffect(queueOver({ url: one.url, namespace, queueType }), processes)
         })
-        const quorum = yield* on("quorum", 2)
-        const classic = yield* on("classic", 1)
-        yield* quorum.more(100)
-        for (let i = 0; i < 2; i++) {
-          yield* rabbitmqctl(one, "close_all_connections", "by the operator")
-          yield* Effect.all([quorum.more(100), classic.more(50)], { concurrency: 2 })
-        }
-        // The same in one process, and so more often than in every second.
-        yield* rabbitmqctl(
-          one,
-          "eval",
-          `[begin [rabbit_networking:close_connection(P, "by the operator") || P <- rabbit_networking:connections()],
-             timer:sleep(300) end || _ <- lists:seq(1, 15)].`
-        )
+      })
+      const quorum = yield* on("quorum", 2)
+      const classic = yield* on("classic", 1)
+      yield* quorum.more(100)
+      for (let i = 0; i < 2; i++) {
+        yield* rabbitmqctl(one, "close_all_connections", "by the operator")
         yield* Effect.all([quorum.more(100), classic.more(50)], { concurrency: 2 })
-        yield* Effect.all([quorum.end("connections closed 17 times, quorum"), classic.end("the same, classic")])
-        assert.deepStrictEqual(unheard, [])
-      }).pipe(quiet),
-    120_000
+      }
+      // The same in one process, and so more often than in every second.
+      yield* rabbitmqctl(
+        one,
+        "eval",
+        `[begin [rabbit_networking:close_connection(P, "by the operator") || P <- rabbit_networking:connections()],
+             timer:sleep(300) end || _ <- lists:seq(1, 15)].`
+      )
+      yield* Effect.all([quorum.more(100), classic.more(50)], { concurrency: 2 })
+      yield* Effect.all([quorum.end("connections closed 17 times, quorum"), classic.end("the same, classic")])
+      assert.deepStrictEqual(unheard, [])
+    }).pipe(quiet)
   )
 })

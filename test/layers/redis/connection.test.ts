@@ -131,26 +131,23 @@ describe("every way to name a server works", () => {
     })
   )
 
-  it.live(
-    "Sentinels: the master is found, and so is the next one",
-    () =>
-      Effect.gen(function* () {
-        const group = yield* startSentinel()
-        const layer = Redis.layer({
-          sentinel: { sentinels: [group.address], name: group.name },
-          namespace: newNamespace()
-        })
-        yield* Effect.gen(function* () {
-          yield* Effect.scoped(works)
-          const before = yield* group.master
-          const after = yield* group.failover
-          assert.notStrictEqual(after.port, before.port)
-          const kv = yield* Kv.Kv
-          yield* eventually("a write is taken", Effect.isSuccess(kv.set(["after"], 1)))
-          yield* Effect.scoped(works)
-        }).pipe(Effect.provide(layer))
-      }),
-    60_000
+  it.live("Sentinels: the master is found, and so is the next one", () =>
+    Effect.gen(function* () {
+      const group = yield* startSentinel()
+      const layer = Redis.layer({
+        sentinel: { sentinels: [group.address], name: group.name },
+        namespace: newNamespace()
+      })
+      yield* Effect.gen(function* () {
+        yield* Effect.scoped(works)
+        const before = yield* group.master
+        const after = yield* group.failover
+        assert.notStrictEqual(after.port, before.port)
+        const kv = yield* Kv.Kv
+        yield* eventually("a write is taken", Effect.isSuccess(kv.set(["after"], 1)))
+        yield* Effect.scoped(works)
+      }).pipe(Effect.provide(layer))
+    })
   )
 
   it.live("a Cluster, through any of its nodes", () =>
@@ -259,16 +256,13 @@ describe("a client that the program has is neither used nor closed", () => {
     })
   )
 
-  it.live(
-    "a client of Sentinels",
-    () =>
-      Effect.gen(function* () {
-        const group = yield* startSentinel()
-        const theirs = new Client({ sentinels: [group.address], name: group.name, lazyConnect: true })
-        yield* over(Redis.layer({ instance: theirs, namespace: newNamespace() }))
-        assert.strictEqual(theirs.status, "wait")
-      }),
-    60_000
+  it.live("a client of Sentinels", () =>
+    Effect.gen(function* () {
+      const group = yield* startSentinel()
+      const theirs = new Client({ sentinels: [group.address], name: group.name, lazyConnect: true })
+      yield* over(Redis.layer({ instance: theirs, namespace: newNamespace() }))
+      assert.strictEqual(theirs.status, "wait")
+    })
   )
 
   it.live("a Cluster", () =>

@@ -76,125 +76,115 @@ describe("a failover through Sentinel", () => {
           assert.deepStrictEqual(problems, [])
         }
         assert.deepStrictEqual(unheard, [])
-      }).pipe(quiet),
-    60_000
+      }).pipe(quiet)
   )
 
-  it.live(
-    "is found though the Sentinel that is asked first is frozen",
-    () =>
-      Effect.gen(function* () {
-        const group = yield* startSentinel()
-        const frozen = yield* startRedis()
-        const asked = yield* faultProxy(frozen.port)
-        yield* frozen.pause
-        const sentinel = { sentinels: [{ host: "127.0.0.1", port: asked.port }, group.address], name: group.name }
-        const kv = yield* kvOver({ sentinel, namespace: freshNamespace(), connectTimeout: "2 seconds" })
-        assert.isAbove(yield* asked.accepted, 0)
-        yield* sum(kv, "n")
-        for (const replica of group.servers.slice(1)) yield* caughtUp(group.servers[0], replica)
-        yield* group.servers[0].kill
-        yield* group.successor(group.servers[0])
-        yield* until("it works with the new master", Effect.as(sum(kv, "n"), true), "6 seconds")
-      }).pipe(quiet),
-    60_000
+  it.live("is found though the Sentinel that is asked first is frozen", () =>
+    Effect.gen(function* () {
+      const group = yield* startSentinel()
+      const frozen = yield* startRedis()
+      const asked = yield* faultProxy(frozen.port)
+      yield* frozen.pause
+      const sentinel = { sentinels: [{ host: "127.0.0.1", port: asked.port }, group.address], name: group.name }
+      const kv = yield* kvOver({ sentinel, namespace: freshNamespace(), connectTimeout: "2 seconds" })
+      assert.isAbove(yield* asked.accepted, 0)
+      yield* sum(kv, "n")
+      for (const replica of group.servers.slice(1)) yield* caughtUp(group.servers[0], replica)
+      yield* group.servers[0].kill
+      yield* group.successor(group.servers[0])
+      yield* until("it works with the new master", Effect.as(sum(kv, "n"), true), "6 seconds")
+    }).pipe(quiet)
   )
 
-  it.live(
-    "leaves the old master when the Sentinels say so, and not only when it is demoted",
-    () =>
-      Effect.gen(function* () {
-        const group = yield* startSentinel()
-        // As it is by default: an old master that is well is made a replica seconds later.
-        yield* withRedis(group.sentinel, (redis) => redis.call("SENTINEL", "DEBUG", "INFO-PERIOD", "10000"))
-        const sentinel = { sentinels: [group.address], name: group.name }
-        const stores = yield* Effect.forEach(modes, ({ scripts }) =>
-          kvOver({ sentinel, namespace: freshNamespace(), scripts })
-        )
-        for (const kv of stores) yield* sum(kv, "n")
-        for (const replica of group.servers.slice(1)) yield* caughtUp(group.servers[0], replica)
-        const next = yield* group.failover
-        for (const kv of stores) {
-          yield* working(kv)
-          yield* until(
-            "commits go to the new master",
-            Effect.gen(function* () {
-              const mine = yield* sum(kv, "n")
-              const log = yield* withRedis(next, (redis) => redis.keys("*:v"))
-              const ids = yield* Effect.forEach(log, (key) =>
-                withRedis(next, (redis) => redis.lindex(key.slice(0, -1) + "l", -1))
-              )
-              return ids.some((id) => id?.startsWith(mine.slice(16)) === true)
-            }),
-            "1500 millis"
-          )
-        }
-      }).pipe(quiet),
-    60_000
-  )
-
-  it.live(
-    "to a replica that lagged: stale checks are Conflicts, old places are Compacted, a watch is Reset",
-    () =>
-      Effect.gen(function* () {
-        const group = yield* startSentinel()
-        const sentinel = { sentinels: [group.address], name: group.name }
-        const [first, ...replicas] = group.servers
-        yield* Effect.forEach(modes, ({ scripts }) =>
+  it.live("leaves the old master when the Sentinels say so, and not only when it is demoted", () =>
+    Effect.gen(function* () {
+      const group = yield* startSentinel()
+      // As it is by default: an old master that is well is made a replica seconds later.
+      yield* withRedis(group.sentinel, (redis) => redis.call("SENTINEL", "DEBUG", "INFO-PERIOD", "10000"))
+      const sentinel = { sentinels: [group.address], name: group.name }
+      const stores = yield* Effect.forEach(modes, ({ scripts }) =>
+        kvOver({ sentinel, namespace: freshNamespace(), scripts })
+      )
+      for (const kv of stores) yield* sum(kv, "n")
+      for (const replica of group.servers.slice(1)) yield* caughtUp(group.servers[0], replica)
+      const next = yield* group.failover
+      for (const kv of stores) {
+        yield* working(kv)
+        yield* until(
+          "commits go to the new master",
           Effect.gen(function* () {
-            const namespace = freshNamespace()
-            const kv = yield* kvOver({ sentinel, namespace, scripts })
-            yield* kv.set(["w", "kept"], 1)
-            yield* kv.set(["a"], "kept")
-            for (const replica of replicas) yield* caughtUp(first, replica)
-            return { kv, namespace, scripts }
-          })
-        ).pipe(
-          Effect.flatMap((stores) =>
-            Effect.gen(function* () {
-              // Nobody may send them back to their master.
-              yield* group.sentinel.pause
-              for (const replica of replicas) yield* lag(replica)
-              const pasts = yield* Effect.forEach(stores, ({ kv }) =>
-                Effect.gen(function* () {
-                  const watch = yield* watching(kv, ["w"])
-                  yield* kv.set(["a"], "lost")
-                  const entry = yield* Effect.flatMap(kv.get(["a"]), Effect.fromOption)
-                  const stamp = yield* kv.set(["w", "lost"], 1)
-                  yield* until("the watch has it", () => watch.state.has("lost"))
-                  return { watch, entry, stamp, cursor: (yield* watching(kv, ["w"])).cursor() }
-                })
-              )
-              yield* first.kill
-              yield* promote(replicas[0]!)
-              yield* group.sentinel.resume
-              yield* group.successor(first)
-              for (const [i, { kv }] of stores.entries()) {
-                const { cursor, entry, stamp, watch } = pasts[i]!
-                yield* working(kv)
-                // The counter comes to the number of the entry, with another commit.
-                yield* kv.set(["a"], "other")
-                const stale = yield* reasonOf(
-                  "the stale check",
-                  3_000,
-                  using(kv)(Kv.atomic([Kv.check(["a"], entry), Kv.set(["a"], "overwritten")]))
-                )
-                assert.strictEqual(stale._tag, "Conflict")
-                for (const since of [cursor, stamp]) {
-                  const resumed = yield* watching(kv, ["w"], { since })
-                  yield* until("the resume is refused", () => resumed.failure() !== undefined)
-                  assert.strictEqual((resumed.failure() as Kv.KvError).reason._tag, "Compacted")
-                }
-                yield* kv.set(["w", "other"], 2)
-                yield* until("the watch has the new state", () => watch.state.has("other"))
-                assert.include(watch.tags(), "Reset")
-                assert.sameMembers(Array.from(watch.state.keys()), ["kept", "other"])
-              }
-            })
-          )
+            const mine = yield* sum(kv, "n")
+            const log = yield* withRedis(next, (redis) => redis.keys("*:v"))
+            const ids = yield* Effect.forEach(log, (key) =>
+              withRedis(next, (redis) => redis.lindex(key.slice(0, -1) + "l", -1))
+            )
+            return ids.some((id) => id?.startsWith(mine.slice(16)) === true)
+          }),
+          "1500 millis"
         )
-      }).pipe(quiet),
-    60_000
+      }
+    }).pipe(quiet)
+  )
+
+  it.live("to a replica that lagged: stale checks are Conflicts, old places are Compacted, a watch is Reset", () =>
+    Effect.gen(function* () {
+      const group = yield* startSentinel()
+      const sentinel = { sentinels: [group.address], name: group.name }
+      const [first, ...replicas] = group.servers
+      yield* Effect.forEach(modes, ({ scripts }) =>
+        Effect.gen(function* () {
+          const namespace = freshNamespace()
+          const kv = yield* kvOver({ sentinel, namespace, scripts })
+          yield* kv.set(["w", "kept"], 1)
+          yield* kv.set(["a"], "kept")
+          for (const replica of replicas) yield* caughtUp(first, replica)
+          return { kv, namespace, scripts }
+        })
+      ).pipe(
+        Effect.flatMap((stores) =>
+          Effect.gen(function* () {
+            // Nobody may send them back to their master.
+            yield* group.sentinel.pause
+            for (const replica of replicas) yield* lag(replica)
+            const pasts = yield* Effect.forEach(stores, ({ kv }) =>
+              Effect.gen(function* () {
+                const watch = yield* watching(kv, ["w"])
+                yield* kv.set(["a"], "lost")
+                const entry = yield* Effect.flatMap(kv.get(["a"]), Effect.fromOption)
+                const stamp = yield* kv.set(["w", "lost"], 1)
+                yield* until("the watch has it", () => watch.state.has("lost"))
+                return { watch, entry, stamp, cursor: (yield* watching(kv, ["w"])).cursor() }
+              })
+            )
+            yield* first.kill
+            yield* promote(replicas[0]!)
+            yield* group.sentinel.resume
+            yield* group.successor(first)
+            for (const [i, { kv }] of stores.entries()) {
+              const { cursor, entry, stamp, watch } = pasts[i]!
+              yield* working(kv)
+              // The counter comes to the number of the entry, with another commit.
+              yield* kv.set(["a"], "other")
+              const stale = yield* reasonOf(
+                "the stale check",
+                3_000,
+                using(kv)(Kv.atomic([Kv.check(["a"], entry), Kv.set(["a"], "overwritten")]))
+              )
+              assert.strictEqual(stale._tag, "Conflict")
+              for (const since of [cursor, stamp]) {
+                const resumed = yield* watching(kv, ["w"], { since })
+                yield* until("the resume is refused", () => resumed.failure() !== undefined)
+                assert.strictEqual((resumed.failure() as Kv.KvError).reason._tag, "Compacted")
+              }
+              yield* kv.set(["w", "other"], 2)
+              yield* until("the watch has the new state", () => watch.state.has("other"))
+              assert.include(watch.tags(), "Reset")
+              assert.sameMembers(Array.from(watch.state.keys()), ["kept", "other"])
+            }
+          })
+        )
+      )
+    }).pipe(quiet)
   )
 })
 

@@ -339,8 +339,7 @@ describe("many messages cost what few do", () => {
           .filter((one, index, all) => all.some((other, at) => at !== index && other.script === one.script))
         assert.deepStrictEqual(repeated, [])
         assert.isAtLeast(yield* driver.purge("q"), 99_000)
-      }),
-    60_000
+      })
   )
 
   it.live("a thousand blocked messages of one group do not slow down claims of others", () =>

@@ -37,24 +37,21 @@ describe.runIf(process.platform === "linux")(
   "a process that watches keeps its locks while others open, write and close",
   () => {
     for (const runtime of runtimes)
-      it.live(
-        runtime,
-        () =>
-          Effect.gen(function* () {
-            const filename = yield* temporaryFile
-            const child = yield* startProcess(runtime, "test/layers/sqlite/children/watching.ts", [filename])
-            yield* child.line("watching")
-            const files = [filename, `${filename}-shm`]
-            const before = yield* lastingLocksOf(child.pid, files)
-            for (const n of before) assert.isAtLeast(n, 1, "an open file is locked against the end of its log")
-            for (let i = 0; i < 5; i++)
-              yield* Kv.Kv.use((kv) => kv.set(["watched", i], i)).pipe(Effect.provide(Sqlite.layerKv({ filename })))
-            yield* child.count("seen", 5)
-            // What a watcher does about events it may do a little later.
-            yield* Effect.sleep("300 millis")
-            assert.deepStrictEqual(yield* lastingLocksOf(child.pid, files), before)
-          }),
-        60_000
+      it.live(runtime, () =>
+        Effect.gen(function* () {
+          const filename = yield* temporaryFile
+          const child = yield* startProcess(runtime, "test/layers/sqlite/children/watching.ts", [filename])
+          yield* child.line("watching")
+          const files = [filename, `${filename}-shm`]
+          const before = yield* lastingLocksOf(child.pid, files)
+          for (const n of before) assert.isAtLeast(n, 1, "an open file is locked against the end of its log")
+          for (let i = 0; i < 5; i++)
+            yield* Kv.Kv.use((kv) => kv.set(["watched", i], i)).pipe(Effect.provide(Sqlite.layerKv({ filename })))
+          yield* child.count("seen", 5)
+          // What a watcher does about events it may do a little later.
+          yield* Effect.sleep("300 millis")
+          assert.deepStrictEqual(yield* lastingLocksOf(child.pid, files), before)
+        })
       )
   }
 )

@@ -37,7 +37,7 @@ const clients = Layer.effect(
 
 for (const [name, store] of stores("operations"))
   describe(`over ${name}`, () => {
-    layer(Layer.provide(clients, Layer.provide(server(), store)), { excludeTestServices: true, timeout: "60 seconds" })(
+    layer(Layer.provide(clients, Layer.provide(server(), store)), { excludeTestServices: true, timeout: "3 minutes" })(
       (it) => {
         for (const [i, operation] of operations.entries())
           it.effect(`Node: ${operation.name}`, () =>
@@ -47,14 +47,11 @@ for (const [name, store] of stores("operations"))
             })
           )
         for (const operation of operations)
-          it.effect(
-            `Deno: ${operation.name}`,
-            () =>
-              Effect.gen(function* () {
-                const { deno } = yield* Clients
-                assert.strictEqual(yield* deno.line(`${operation.name}: `), "ok")
-              }),
-            90_000
+          it.effect(`Deno: ${operation.name}`, () =>
+            Effect.gen(function* () {
+              const { deno } = yield* Clients
+              assert.strictEqual(yield* deno.line(`${operation.name}: `), "ok")
+            })
           )
         it.effect("and Deno's process ends by itself", () =>
           Effect.gen(function* () {

@@ -124,52 +124,49 @@ describe("a store with the smallest limits", () => {
 
 for (const [name, store] of stores("pairs"))
   describe(`two servers over one ${name} store`, () => {
-    it.live(
-      "lose no sum and no compare-and-set, and see one another's writes",
-      () =>
-        Effect.gen(function* () {
-          const kv = yield* Kv.Kv
-          const urls = [(yield* serve(kv)).url, (yield* serve(kv)).url]
-          const clients = yield* Effect.forEach(urls, (url) => nodeClient(url))
-          const root = `pair ${process.pid}`
-          const add = (client: Client) =>
-            ask(() => client.atomic().sum([root, "sum"], 1n).set([root, "last"], 1).commit())
-          const compare = (client: Client): Effect.Effect<void, unknown> =>
-            Effect.gen(function* () {
-              const entry = yield* ask(() => client.get<number>([root, "cas"]))
-              const { ok } = yield* ask(() =>
-                client
-                  .atomic()
-                  .check(entry)
-                  .set([root, "cas"], (entry.value ?? 0) + 1)
-                  .commit()
-              )
-              if (!ok) yield* compare(client)
-            })
-          const work = Array.from({ length: 40 }, (_, i) => clients[i % 2]!)
-          yield* Effect.all(
-            [
-              Effect.forEach(work, add, { concurrency: 10 }),
-              // A program that counts the same counter itself.
-              Effect.forEach(work, () => Kv.sum([root, "sum"], 1n), { concurrency: 10 }),
-              Effect.forEach(work.slice(0, 12), compare, { concurrency: 4 })
-            ],
-            { concurrency: 3 }
-          )
-          for (const client of clients) {
-            assert.deepStrictEqual((yield* ask(() => client.get([root, "sum"]))).value, new KvU64(80n))
-            assert.strictEqual((yield* ask(() => client.get([root, "cas"]))).value, 12)
-          }
-          const reader = clients[0]!.watch<[number]>([[root, "seen"]]).getReader()
-          const seen = yield* Effect.forkScoped(
-            ask(() => reader.read()),
-            { startImmediately: true }
-          )
-          const { versionstamp } = yield* ask(() => clients[1]!.set([root, "seen"], 7))
-          const { value } = yield* Fiber.join(seen)
-          assert.deepStrictEqual(value, [{ key: [root, "seen"], value: 7, versionstamp }])
-          yield* ask(() => reader.cancel())
-        }).pipe(Effect.scoped, Effect.provide(store)),
-      60_000
+    it.live("lose no sum and no compare-and-set, and see one another's writes", () =>
+      Effect.gen(function* () {
+        const kv = yield* Kv.Kv
+        const urls = [(yield* serve(kv)).url, (yield* serve(kv)).url]
+        const clients = yield* Effect.forEach(urls, (url) => nodeClient(url))
+        const root = `pair ${process.pid}`
+        const add = (client: Client) =>
+          ask(() => client.atomic().sum([root, "sum"], 1n).set([root, "last"], 1).commit())
+        const compare = (client: Client): Effect.Effect<void, unknown> =>
+          Effect.gen(function* () {
+            const entry = yield* ask(() => client.get<number>([root, "cas"]))
+            const { ok } = yield* ask(() =>
+              client
+                .atomic()
+                .check(entry)
+                .set([root, "cas"], (entry.value ?? 0) + 1)
+                .commit()
+            )
+            if (!ok) yield* compare(client)
+          })
+        const work = Array.from({ length: 40 }, (_, i) => clients[i % 2]!)
+        yield* Effect.all(
+          [
+            Effect.forEach(work, add, { concurrency: 10 }),
+            // A program that counts the same counter itself.
+            Effect.forEach(work, () => Kv.sum([root, "sum"], 1n), { concurrency: 10 }),
+            Effect.forEach(work.slice(0, 12), compare, { concurrency: 4 })
+          ],
+          { concurrency: 3 }
+        )
+        for (const client of clients) {
+          assert.deepStrictEqual((yield* ask(() => client.get([root, "sum"]))).value, new KvU64(80n))
+          assert.strictEqual((yield* ask(() => client.get([root, "cas"]))).value, 12)
+        }
+        const reader = clients[0]!.watch<[number]>([[root, "seen"]]).getReader()
+        const seen = yield* Effect.forkScoped(
+          ask(() => reader.read()),
+          { startImmediately: true }
+        )
+        const { versionstamp } = yield* ask(() => clients[1]!.set([root, "seen"], 7))
+        const { value } = yield* Fiber.join(seen)
+        assert.deepStrictEqual(value, [{ key: [root, "seen"], value: 7, versionstamp }])
+        yield* ask(() => reader.cancel())
+      }).pipe(Effect.scoped, Effect.provide(store))
     )
   })
