@@ -90,7 +90,7 @@ describe("an id that was accepted", () => {
       const [one, other] = [yield* clientOf(url), yield* clientOf(url)]
       const remembering = (client: typeof one, at: string) =>
         client.unsafe<{ readonly ids: ReadonlyArray<string> | null }>(
-          `SELECT "${schema}".remember('{1}', '{a}', '2026-01-01T00:${at}Z'::timestamptz) AS ids`
+          `SELECT "${schema}".remember('{1}', '{1}', '{a}', '2026-01-01T00:${at}Z'::timestamptz) AS ids`
         )
       const sent = yield* Deferred.make<void>()
       const commit = yield* Deferred.make<void>()
@@ -122,6 +122,34 @@ describe("an id that was accepted", () => {
       assert.deepStrictEqual(yield* remembering(one, "10:01"), [{ ids: null }])
       assert.deepStrictEqual(yield* remembering(one, "14:59"), [{ ids: [] }])
       assert.deepStrictEqual(yield* remembering(one, "15:01"), [{ ids: [] }])
+    })
+  )
+})
+
+describe("a batch of more messages than one draw numbers", () => {
+  it.live("is in order, before what comes later, and without those that were there already", () =>
+    Effect.gen(function* () {
+      const driver = yield* driverOver(yield* place)
+      const batch = (from: number, to: number) =>
+        Array.from({ length: to - from }, (_, i) => ({
+          message: message(i % 2 === 0 ? "even" : "odd", `${from + i}`.padStart(5, "0"))
+        }))
+      const accepted = (published: ReadonlyArray<{ readonly duplicate: boolean }>) =>
+        published.filter(({ duplicate }) => !duplicate).length
+      assert.strictEqual(accepted(yield* driver.publish(batch(0, 2_500))), 2_500)
+      assert.strictEqual(accepted(yield* driver.publish(batch(1_000, 5_100))), 2_600)
+      assert.strictEqual(accepted(yield* driver.publish(batch(5_100, 5_102))), 2)
+      for (const [queue, first] of [
+        ["even", 0],
+        ["odd", 1]
+      ] as const) {
+        const consumer = yield* driver.consumer(queue, { lease: 30_000, prefetch: 0 })
+        const claimed = yield* consumer.claim({ max: 5_000, start: 0 })
+        assert.deepStrictEqual(
+          claimed.map(({ message: { id } }) => Number(id)),
+          Array.from({ length: 2_551 }, (_, i) => first + 2 * i)
+        )
+      }
     })
   )
 })

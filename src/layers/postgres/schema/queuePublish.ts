@@ -1,4 +1,5 @@
 /** Accepting messages. */
+import { numbersInDraw } from "./queueTables.ts"
 import { byWindow, idWindow, planned } from "./sharedSql.ts"
 
 /**
@@ -12,17 +13,17 @@ const rememberIn = (current: number) => {
   const before = (current + 2) % 3
   return `BEGIN
         IF _turning THEN
-          INSERT INTO seams.seen_${before} (q, w, id) SELECT m.q, _w - 1, m.id FROM unnest(_qs, _ids) AS m (q, id);
+          INSERT INTO seams.seen_${before} (q, w, id) SELECT unnest(_qs), _w - 1, unnest(_ids);
         -- Ids that grow with time, as those made by the library, all lie behind what the window before has: one look tells, also of
         -- one that has none.
         ELSIF coalesce(_least <= (
-            SELECT max(b.id) FROM (SELECT DISTINCT q FROM unnest(_qs) AS q) AS d
+            SELECT max(b.id) FROM unnest(_distinct) AS d (q)
             CROSS JOIN LATERAL (SELECT id FROM seams.seen_${before} WHERE q = d.q AND w = _w - 1 ORDER BY id DESC LIMIT 1) AS b), false)
           AND EXISTS (SELECT 1 FROM unnest(_qs, _ids) AS m (q, id)
             JOIN seams.seen_${before} b ON b.q = m.q AND b.w = _w - 1 AND b.id = m.id) THEN
           RAISE unique_violation;
         END IF;
-        INSERT INTO seams.seen_${current} (q, w, id) SELECT m.q, _w, m.id FROM unnest(_qs, _ids) AS m (q, id);
+        INSERT INTO seams.seen_${current} (q, w, id) SELECT unnest(_qs), _w, unnest(_ids);
       EXCEPTION WHEN unique_violation THEN
         IF _turning THEN
           WITH first AS (
@@ -44,12 +45,13 @@ const rememberIn = (current: number) => {
 }
 
 /**
- * Remembers ids for five to ten minutes from \`_t\`, which is now. \`_ids\` has no id twice. Answers those that were not remembered before;
- * null: none was, which is tried first, since an insert that looks for conflicts costs half as much again. O(n log n).
+ * Remembers ids for five to ten minutes from \`_t\`, which is now. \`_ids\` has no id twice; \`_distinct\`: the queues in \`_qs\`. Answers
+ * those that were not remembered before; null: none was, which is tried first, since an insert that looks for conflicts costs half as
+ * much again. O(n log n).
  */
-const remember = `CREATE FUNCTION seams.remember(_qs int[], _ids text[], _t timestamptz) RETURNS text[] LANGUAGE plpgsql AS $$
+const remember = `CREATE FUNCTION seams.remember(_distinct int[], _qs int[], _ids text[], _t timestamptz) RETURNS text[] LANGUAGE plpgsql AS $$
   DECLARE
-    _new text[]; _least text COLLATE "C" := (SELECT min(id COLLATE "C") FROM unnest(_ids) AS id);
+    _new text[]; _least text COLLATE "C" := (SELECT min(m.id COLLATE "C") FROM (SELECT unnest(_ids) AS id) AS m);
     _w int := ${idWindow("_t")}; _turning boolean := ${idWindow(`_t - interval '${turn} seconds'`)} < _w;
   BEGIN
     ${byWindow(rememberIn)}
@@ -80,35 +82,29 @@ const known = `CREATE FUNCTION seams.known(_qs int[]) RETURNS void LANGUAGE plpg
 
 /**
  * Accepts plain messages, in order: due at once, no priority, no group, no time to live, no dedupe key, no id twice. \`_distinct\`: the
- * queues in \`_qs\`. Of \`_qs\`, \`_names\` and \`_heads\` one alone stands for all. Answers which ids were accepted (null: all) and the lowest
- * number given. O(n log n).
+ * queues in \`_qs\`. Of \`_qs\`, \`_names\` and \`_heads\` one alone stands for all. Answers which ids were accepted (null: all) and a number
+ * that none of theirs is below. O(n log n).
+ *
+ * Arrays are unnested side by side in the list of columns: as one call in \`FROM\` they would be written down first.
  */
 const publishFresh = `CREATE FUNCTION seams.publish_fresh(
     _distinct int[], _qs int[], _ids text[], _names text[], _heads text[], _payloads text[],
     OUT accepted text[], OUT low double precision) LANGUAGE plpgsql ${planned} AS $$
-  DECLARE _t timestamptz := clock_timestamp(); _all int[] := ARRAY[cardinality(_ids)];
+  DECLARE _t timestamptz := clock_timestamp(); _all int[] := ARRAY[cardinality(_ids)]; _draws bigint[];
   BEGIN
     PERFORM seams.known(_distinct);
     IF cardinality(_qs) < _all[1] THEN _qs := array_fill(_qs[1], _all); END IF;
     IF cardinality(_names) < _all[1] THEN _names := array_fill(_names[1], _all); END IF;
     IF cardinality(_heads) < _all[1] THEN _heads := array_fill(_heads[1], _all); END IF;
-    accepted := seams.remember(_qs, _ids, _t);
-    IF accepted IS NULL THEN
-      WITH added AS (
-        INSERT INTO seams.fresh AS f (q, seq, due, id, name, head, payload)
-        SELECT m.q, nextval('seams.message_number'), _t, m.id, m.name, m.head, m.payload
-        FROM unnest(_qs, _ids, _names, _heads, _payloads) AS m (q, id, name, head, payload)
-        RETURNING f.seq)
-      SELECT min(seq) INTO low FROM added;
-    ELSIF cardinality(accepted) > 0 THEN
-      WITH added AS (
-        INSERT INTO seams.fresh AS f (q, seq, due, id, name, head, payload)
-        SELECT m.q, nextval('seams.message_number'), _t, m.id, m.name, m.head, m.payload
-        FROM unnest(_qs, _ids, _names, _heads, _payloads) AS m (q, id, name, head, payload)
-        WHERE m.id = ANY (accepted)
-        RETURNING f.seq)
-      SELECT min(seq) INTO low FROM added;
-    END IF;
+    accepted := seams.remember(_distinct, _qs, _ids, _t);
+    IF cardinality(accepted) = 0 THEN RETURN; END IF;
+    _draws := ARRAY(SELECT nextval('seams.message_number') FROM generate_series(0, (_all[1] - 1) / ${numbersInDraw}));
+    low := _draws[1];
+    INSERT INTO seams.fresh (q, seq, due, id, name, head, payload)
+      SELECT m.q, _draws[1 + m.place / ${numbersInDraw}] + m.place % ${numbersInDraw}, _t, m.id, m.name, m.head, m.payload
+      FROM (SELECT unnest(_qs) AS q, generate_subscripts(_ids, 1) - 1 AS place, unnest(_ids) AS id, unnest(_names) AS name,
+        unnest(_heads) AS head, unnest(_payloads) AS payload) AS m
+      WHERE accepted IS NULL OR m.id = ANY (accepted);
   END $$`
 
 /**
@@ -147,7 +143,7 @@ const publishOne = `CREATE FUNCTION seams.publish_one(
         END IF;
       END IF;
       -- The key may have been waited for.
-      IF cardinality(seams.remember(ARRAY[_q], ARRAY[_id], clock_timestamp())) = 0 THEN
+      IF cardinality(seams.remember(ARRAY[_q], ARRAY[_q], ARRAY[_id], clock_timestamp())) = 0 THEN
         there := _id;
         RETURN;
       END IF;
