@@ -197,17 +197,19 @@ export const expiryCases = (test: Cases): void => {
       Effect.gen(function* () {
         const { advance, key, kv, pause, root } = c
         const total = 600
+        // Long enough for all of them to be seen before the first is over, on a busy machine too.
+        const long = 4 * ttl
         const ranges = yield* watching(c, kv.watchPrefix([root]))
         const single = yield* watching(c, kv.watch([key(7)]))
         yield* ranges.synced
         yield* single.synced
         for (let i = 0; i < total; i += 300) {
           yield* Kv.atomic(
-            Array.from({ length: 300 }, (_, n) => Kv.set(key(i + n), n, { expireIn: ttl + ((i + n) % 3) * 100 }))
+            Array.from({ length: 300 }, (_, n) => Kv.set(key(i + n), n, { expireIn: long + ((i + n) % 3) * 100 }))
           )
         }
         yield* ranges.until("all Puts", (w) => w.state().size === total)
-        yield* advance(ttl - 200)
+        yield* advance(long - 200)
         yield* advance(500)
         yield* ranges.until("all Expires", (w) => count(w.events, "Expire") >= total)
         yield* single.until("its Expire", (w) => count(w.events, "Expire") === 1)

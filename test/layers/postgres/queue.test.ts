@@ -350,8 +350,21 @@ describe("a transaction of the program that stays open", () => {
               fibers.push(yield* Effect.forkScoped(Effect.provide(Jobs.offer(1, { dedupe: { key: "k" } }), other)))
               yield* Effect.sleep("20 millis")
             }
+            // In one call with it.
+            const together = yield* timed(
+              "an enqueue in one turn with it",
+              6_000,
+              Effect.gen(function* () {
+                fibers.push(
+                  yield* Effect.forkScoped(Jobs.offer(1, { dedupe: { key: "k" } }), { startImmediately: true })
+                )
+                return yield* Jobs.offer(2, { dedupe: { key: "together" } })
+              }).pipe(Effect.provide(other))
+            )
+            assert.strictEqual(together.result._tag, "Success")
+            assert.isBelow(together.millis, 1_000 * machinePace)
             for (let i = 0; i < 20; i++)
-              for (const options of [{}, { priority: 1 }]) {
+              for (const options of [{}, { priority: 1 }, { dedupe: { key: `other ${i}` } }]) {
                 const { millis, result } = yield* timed(
                   "an enqueue",
                   6_000,

@@ -1,6 +1,6 @@
 /**
- * Publishing: what is enqueued in one turn of the event loop goes to the server as one call, each caller's batch whole within it. Inside a
- * transaction of the program a batch goes alone and at once, and becomes known when that transaction commits.
+ * Publishing: outside of transactions batches gather in lanes, see lanes.ts. Inside a transaction of the program a batch goes alone and at
+ * once, and becomes known when that transaction commits.
  */
 import * as Clock from "effect/Clock"
 import * as Effect from "effect/Effect"
@@ -9,26 +9,16 @@ import { messageExpired } from "../../../internal/queueMetrics.ts"
 import type { Publication, Published } from "../../../queue/driver.ts"
 import { EnqueueUnknown, QueueError } from "../../../queue/QueueError.ts"
 import type { ConnectionService } from "../connection.ts"
-import { PostgresFault } from "../faults.ts"
+import type { PostgresFault } from "../faults.ts"
 import { booleans, floats, fromText, ints, texts, toKey, toText } from "../params.ts"
 import type { Session } from "../session.ts"
 import { queueError } from "./error.ts"
 import type { Numbers } from "./numbers.ts"
+import { makeLanes } from "./lanes.ts"
 import { headOf, isPlain, publicationArguments } from "./records.ts"
 
-/** Beyond these a further call is made. */
-const mostMessages = 1_000
-const mostCharacters = 1_048_576
-/** Calls that one lane has under way: more gain nothing, and each takes a connection. */
-const mostCalls = 3
 /** How long a call whose answer was lost is sent again: its ids are remembered, so that nothing is added twice. */
 const resendFor = 4_000
-
-interface Waiting {
-  readonly batch: ReadonlyArray<Publication>
-  readonly since: number
-  readonly resume: (exit: Exit.Exit<ReadonlyArray<Published>, QueueError>) => void
-}
 
 /** What a call added, for those who wait for it: by queue, with the lowest number of a fresh message. */
 export type Added = ReadonlyMap<number, number | undefined>
@@ -62,18 +52,18 @@ export const enqueueError =
       : queueError("enqueue")(fault)
 
 export const makePublisher = (connection: ConnectionService, numbers: Numbers): Effect.Effect<Publisher> =>
-  Effect.map(Effect.context(), (context) => {
-    const { apart, commandTimeout, hints, joined, query, realClock, sql } = connection
-    const fork = Effect.runForkWith(context)
-    const fresh = sql("SELECT accepted, low FROM seams.publish_fresh($1, $2, $3, $4, $5, $6)")
+  Effect.gen(function* () {
+    const { apart, hints, joined, query, realClock, sql } = connection
+    const fresh = sql("SELECT accepted, low FROM seams.publish_fresh($1, $2, $3, $4, $5, $6, $7)")
     const any = sql(
-      "SELECT there, expired FROM seams.publish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
+      "SELECT there, expired FROM seams.publish($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)"
     )
 
     const call = (
       run: Session["query"],
       batch: ReadonlyArray<Publication>,
-      promote: boolean
+      promote: boolean,
+      patient: boolean
     ): Effect.Effect<{ readonly published: ReadonlyArray<Published>; readonly added: Added }, PostgresFault> =>
       numbers.using(
         Effect.gen(function* () {
@@ -95,7 +85,8 @@ export const makePublisher = (connection: ConnectionService, numbers: Numbers): 
               texts(ids),
               texts(oneForAll(batch.map(({ message }) => toText(message.name)))),
               texts(oneForAll(batch.map(({ message }) => headOf(message)))),
-              texts(batch.map(({ message }) => message.payload))
+              texts(batch.map(({ message }) => message.payload)),
+              patient
             ])
             const [accepted, low] = rows[0] as unknown as [ReadonlyArray<string> | null, number | null]
             for (const q of added.keys()) added.set(q, low ?? undefined)
@@ -125,7 +116,8 @@ export const makePublisher = (connection: ConnectionService, numbers: Numbers): 
             floats(all.map(({ window }) => window)),
             booleans(all.map(({ replace }) => replace)),
             booleans(all.map(({ again }) => again)),
-            promote
+            promote,
+            patient
           ])
           const [there, expired] = rows[0] as unknown as [ReadonlyArray<string | null>, ReadonlyArray<number>]
           for (const [i, { message }] of batch.entries())
@@ -143,7 +135,7 @@ export const makePublisher = (connection: ConnectionService, numbers: Numbers): 
       )
 
     /** A lost answer: the same again, and what is there by its own id then is what was sent first. */
-    const surely = (batch: ReadonlyArray<Publication>): ReturnType<typeof call> =>
+    const surely = (batch: ReadonlyArray<Publication>, patient: boolean): ReturnType<typeof call> =>
       Effect.suspend(() => {
         const begun = realClock.currentTimeMillisUnsafe()
         const again = (fault: PostgresFault): ReturnType<typeof call> =>
@@ -152,7 +144,7 @@ export const makePublisher = (connection: ConnectionService, numbers: Numbers): 
           realClock.currentTimeMillisUnsafe() - begun > resendFor
             ? Effect.fail(fault)
             : Effect.provideService(Effect.sleep(50), Clock.Clock, realClock).pipe(
-                Effect.andThen(call(apart, batch, true)),
+                Effect.andThen(call(apart, batch, true, patient)),
                 Effect.map(({ added, published }) => ({
                   added,
                   published: published.map((one, i) =>
@@ -162,89 +154,36 @@ export const makePublisher = (connection: ConnectionService, numbers: Numbers): 
                 // Nothing reached the server this time, and the first call is as unknown as before.
                 Effect.catch((next) => again(next.kind === "unsent" ? fault : next))
               )
-        return Effect.catch(call(apart, batch, true), again)
+        return Effect.catch(call(apart, batch, true, patient), again)
       })
 
-    const publishNow = (batch: ReadonlyArray<Publication>): Effect.Effect<ReadonlyArray<Published>, PostgresFault> =>
-      Effect.map(surely(batch), ({ added, published }) => {
+    const publishNow = (
+      batch: ReadonlyArray<Publication>,
+      patient: boolean
+    ): Effect.Effect<ReadonlyArray<Published>, PostgresFault> =>
+      Effect.map(surely(batch, patient), ({ added, published }) => {
         for (const [q, low] of added) hints.tell(String(q), low)
         return published
       })
 
     const publishIn: Publisher["publishIn"] = (run, batch) =>
       Effect.gen(function* () {
-        const { added, published } = yield* call(run, batch, false)
+        const { added, published } = yield* call(run, batch, false, true)
         // Delivered at commit, or not at all. What holds the database's lock for it is the program's own transaction.
         const words = Array.from(added, ([q, low]) => (low === undefined ? String(q) : `${q}@${low}`))
         if (words.length > 0) yield* run("SELECT pg_notify($1, $2)", [hints.channel, words.join(" ")])
         return published
       })
 
-    /** Gathers batches into calls. What waits while calls fail has a time limit of its own, or an outage would be waited out in line. */
-    const makeLane = (): ((one: Waiting) => void) => {
-      const waiting: Array<Waiting> = []
-      let scheduled = false
-      let calls = 0
-
-      const send = (group: ReadonlyArray<Waiting>): void => {
-        const all = group.length === 1 ? group[0]!.batch : group.flatMap(({ batch }) => batch)
-        calls++
-        fork(
-          Effect.map(Effect.exit(publishNow(all)), (exit) => {
-            calls--
-            let at = 0
-            for (const { batch, resume } of group)
-              resume(
-                Exit.isSuccess(exit)
-                  ? Exit.succeed(exit.value.slice(at, (at += batch.length)))
-                  : Exit.mapError(exit, enqueueError(batch))
-              )
-            if (Exit.isFailure(exit)) giveUp()
-            if (waiting.length > 0) flush()
-          })
-        )
-      }
-      const giveUp = (): void => {
-        const now = realClock.currentTimeMillisUnsafe()
-        while (waiting.length > 0 && now - waiting[0]!.since >= commandTimeout) {
-          const { batch, resume } = waiting.shift()!
-          const fault = new PostgresFault("unsent", `no connection was free within ${commandTimeout} ms`)
-          resume(Exit.fail(enqueueError(batch)(fault)))
-        }
-      }
-
-      /** What goes in one call: whole batches, as many as are small enough together. */
-      const nextGroup = (): ReadonlyArray<Waiting> => {
-        let messages = 0
-        let characters = 0
-        let at = 0
-        for (; at < waiting.length; at++) {
-          const { batch } = waiting[at]!
-          messages += batch.length
-          characters += batch.reduce((sum, { message }) => sum + message.payload.length, 0)
-          if (at > 0 && (messages > mostMessages || characters > mostCharacters)) break
-        }
-        return waiting.splice(0, at)
-      }
-      const flush = (): void => {
-        scheduled = false
-        for (let free = mostCalls - calls; free > 0 && waiting.length > 0; free--) send(nextGroup())
-      }
-      return (one) => {
-        waiting.push(one)
-        if (scheduled) return
-        scheduled = true
-        queueMicrotask(flush)
-      }
-    }
-
-    /** A dedupe key may be held by a transaction of the program: nobody without one waits behind it, but others with keys do. */
-    const lanes = { keyed: makeLane(), other: makeLane() }
+    const lanes = yield* makeLanes(connection, publishNow)
     const gathered = (batch: ReadonlyArray<Publication>): Effect.Effect<ReadonlyArray<Published>, QueueError> =>
-      Effect.callback((resume) => {
-        const keyed = batch.some(({ message }) => message.dedupe !== undefined)
-        lanes[keyed ? "keyed" : "other"]({ batch, since: realClock.currentTimeMillisUnsafe(), resume })
-      })
+      Effect.callback((resume) =>
+        lanes({
+          batch,
+          since: realClock.currentTimeMillisUnsafe(),
+          resume: (exit) => resume(Exit.mapError(exit, enqueueError(batch)))
+        })
+      )
 
     return {
       publish: (batch) =>

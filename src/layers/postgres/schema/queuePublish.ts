@@ -80,6 +80,9 @@ const known = `CREATE FUNCTION seams.known(_qs int[]) RETURNS void LANGUAGE plpg
     END LOOP;
   END $$`
 
+/** Milliseconds after which a call with many callers' messages gives way (55P03): one may wait for a key or an id of an open transaction. */
+const hasty = (patient: string) => `IF NOT ${patient} THEN PERFORM set_config('lock_timeout', '100', true); END IF;`
+
 /**
  * Accepts plain messages, in order: due at once, no priority, no group, no time to live, no dedupe key, no id twice. \`_distinct\`: the
  * queues in \`_qs\`. Of \`_qs\`, \`_names\` and \`_heads\` one alone stands for all. Answers which ids were accepted (null: all) and a number
@@ -88,10 +91,11 @@ const known = `CREATE FUNCTION seams.known(_qs int[]) RETURNS void LANGUAGE plpg
  * Arrays are unnested side by side in the list of columns: as one call in \`FROM\` they would be written down first.
  */
 const publishFresh = `CREATE FUNCTION seams.publish_fresh(
-    _distinct int[], _qs int[], _ids text[], _names text[], _heads text[], _payloads text[],
+    _distinct int[], _qs int[], _ids text[], _names text[], _heads text[], _payloads text[], _patient boolean,
     OUT accepted text[], OUT low double precision) LANGUAGE plpgsql ${planned} AS $$
   DECLARE _t timestamptz := clock_timestamp(); _all int[] := ARRAY[cardinality(_ids)]; _draws bigint[];
   BEGIN
+    ${hasty("_patient")}
     PERFORM seams.known(_distinct);
     IF cardinality(_qs) < _all[1] THEN _qs := array_fill(_qs[1], _all); END IF;
     IF cardinality(_names) < _all[1] THEN _names := array_fill(_names[1], _all); END IF;
@@ -180,10 +184,11 @@ const replace = `CREATE FUNCTION seams.replace(
 const publish = `CREATE FUNCTION seams.publish(
     _distinct int[], _qs int[], _ids text[], _names text[], _heads text[], _payloads text[], _ranks double precision[], _grps text[],
     _delays double precision[], _ats double precision[], _ttls double precision[], _untils double precision[], _keys text[],
-    _windows double precision[], _replaces boolean[], _agains boolean[], _promote boolean,
+    _windows double precision[], _replaces boolean[], _agains boolean[], _promote boolean, _patient boolean,
     OUT there text[], OUT expired int[]) LANGUAGE plpgsql ${planned} AS $$
   DECLARE _there text; _gone int; _q int;
   BEGIN
+    ${hasty("_patient")}
     PERFORM seams.known(_distinct);
     FOR i IN 1 .. cardinality(_ids) LOOP
       SELECT * INTO _there, _gone FROM seams.publish_one(_qs[i], _ids[i], _names[i], _heads[i], _payloads[i], _ranks[i], _grps[i],
