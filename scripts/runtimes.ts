@@ -7,6 +7,7 @@ import * as Fs from "node:fs"
 import * as Path from "node:path"
 import { performance } from "node:perf_hooks"
 import { Effect } from "effect"
+import { measuredPace } from "./measuredPace.ts"
 import { root } from "./process.ts"
 import { type Binary, binaryOf, type RuntimeName } from "./runtimes/binaries.ts"
 import { planOf, reportOf } from "./runtimes/plan.ts"
@@ -17,6 +18,9 @@ interface Outcome {
   readonly line: string
   readonly ok: boolean
 }
+
+/** Measured once and here: another engine has another speed. */
+const pace = process.env["SEAMS_PACE"] ?? String(measuredPace())
 
 const vitest = Path.join("node_modules", "vitest", "vitest.mjs")
 
@@ -29,7 +33,7 @@ const runOn = (name: RuntimeName, { args, file, runtime }: Binary, words: Readon
     console.log(`==> ${runtime}: vitest run ${words.join(" ")}`)
     const child = spawn(file, [...args, vitest, "run", ...reporters, ...words], {
       cwd: root,
-      env: { ...process.env, SEAMS_RUNTIME: runtime, DENO_NO_UPDATE_CHECK: "1" },
+      env: { ...process.env, SEAMS_RUNTIME: runtime, SEAMS_PACE: pace, DENO_NO_UPDATE_CHECK: "1" },
       stdio: ["ignore", shown ? "inherit" : "pipe", shown ? "inherit" : "pipe"]
     })
     const printed: Array<Buffer> = []

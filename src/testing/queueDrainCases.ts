@@ -1,6 +1,7 @@
 /** Cases of the queue's contract suite: how a worker leaves. */
 import { assert, describe } from "@effect/vitest"
 import * as Duration from "effect/Duration"
+import * as Deferred from "effect/Deferred"
 import * as Effect from "effect/Effect"
 import * as Fiber from "effect/Fiber"
 import * as Option from "effect/Option"
@@ -15,12 +16,13 @@ export const drainCases = <E>(kit: Case<E>) => {
       Effect.gen(function* () {
         const Jobs = yield* jobs()
         const seen: Array<string> = []
+        const finish = yield* Deferred.make<void>()
         yield* Jobs.enqueueAll(Array.from({ length: 5 }, (_, n) => ({ n })))
         const stop = yield* startClosable(
           Jobs.worker(
             ({ n }) =>
               Effect.andThen(
-                Effect.sleep(2 * unit),
+                Deferred.await(finish),
                 Effect.sync(() => void seen.push(`done ${n}`))
               ).pipe(Effect.onInterrupt(() => Effect.sync(() => void seen.push(`interrupted ${n}`)))),
             { concurrency: 2, prefetch: 2, drain: 10 * unit }
@@ -34,7 +36,7 @@ export const drainCases = <E>(kit: Case<E>) => {
         yield* advance(unit)
         yield* counted(Jobs, { ready: 4, delayed: 0, claimed: 2, dead: 0 })
         assert.deepStrictEqual(seen, [])
-        yield* advance(2 * unit)
+        yield* Deferred.succeed(finish, undefined)
         yield* Fiber.join(closing)
         assert.deepStrictEqual(seen.toSorted(), ["done 0", "done 1"])
         yield* counted(Jobs, { ready: 4, delayed: 0, claimed: 0, dead: 0 })

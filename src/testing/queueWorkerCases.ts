@@ -46,8 +46,9 @@ export const workerCases = <E>(kit: Case<E>) => {
             yield* Jobs.enqueue({ n })
             yield* until("the start", () => waits.length === n + 1)
           }
-          const middle = waits.toSorted((a, b) => a - b)[5]!
-          assert.isBelow(middle, 50 * (options.pace ?? 1) * machinePace, `started after ${waits.join(", ")} ms`)
+          // A worker that looks from time to time would not be as soon three times in ten; others may keep the machine busy meanwhile.
+          const third = waits.toSorted((a, b) => a - b)[2]!
+          assert.isBelow(third, 50 * (options.pace ?? 1) * machinePace, `started after ${waits.join(", ")} ms`)
         }))
     }
 

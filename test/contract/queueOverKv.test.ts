@@ -50,10 +50,14 @@ queueSuite("over SQLite in memory", {
 queueDriverSuite("over a SQLite file, live clock", {
   driver: Effect.flatMap(temporaryFile, (filename) => overSqlite({ filename })),
   advance: (millis) => Effect.sleep(millis),
-  clock: "live"
+  clock: "live",
+  // Each commit waits for the disk.
+  pace: 2
 })
 queueAttemptsSuite("over a SQLite file, live clock", {
   driver: Effect.flatMap(temporaryFile, (filename) => overSqlite({ filename })),
   advance: (millis) => Effect.sleep(millis),
-  clock: "live"
+  clock: "live",
+  // Each commit waits for the disk.
+  pace: 2
 })

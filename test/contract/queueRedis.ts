@@ -13,6 +13,8 @@ const partsOf = (connect: typeof standalone, options: Redis.ConnectionOptions, s
     live: {
       advance: (millis: number) => Effect.sleep(millis),
       clock: "live",
+      // Without scripts an operation is several round trips, and is done again when others came between.
+      pace: scripts ? 1 : 2,
       capabilities: { atomicBatches: scripts }
     } as const,
     on: <A, E>(layer: (all: Redis.Options) => Layer.Layer<A, E>, more: Redis.Options = {}) =>

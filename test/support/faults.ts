@@ -3,6 +3,7 @@ import * as util from "node:util"
 import { assert } from "@effect/vitest"
 import { Cause, Duration, Effect, Exit, Fiber, Result, Schedule, Scope } from "effect"
 import { afterAll } from "vitest"
+import { machinePace } from "../../src/testing/pace.ts"
 
 /** Started when a test first asks for it, and ended when all tests of the file have. */
 export const once = <A, E>(start: Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A> => {
@@ -20,7 +21,7 @@ export const until = <E = never, R = never>(
   (typeof condition === "function" ? Effect.sync(condition) : Effect.orElseSucceed(condition, () => false)).pipe(
     Effect.repeat({ until: (yes) => yes, schedule: Schedule.spaced("5 millis") }),
     Effect.timeoutOrElse({
-      duration: limit,
+      duration: Duration.times(Duration.fromInputUnsafe(limit), machinePace),
       orElse: () => Effect.die(new Error(`not within ${Duration.format(Duration.fromInputUnsafe(limit))}: ${what}`))
     }),
     Effect.asVoid
@@ -39,7 +40,7 @@ export const timed = <A, E, R>(
       Effect.map(Effect.result(effect), (result) => ({ result, millis: performance.now() - start }))
     )
     return yield* Effect.timeoutOrElse(Fiber.join(fiber), {
-      duration: limit,
+      duration: limit * machinePace,
       orElse: () => Effect.die(new Error(`${what} took longer than ${limit} ms`))
     })
   })

@@ -7,6 +7,7 @@ import type { Driver, LogLine } from "../../../src/kv/driver.ts"
 import { type ConnectionService, makeConnection, type Options } from "../../../src/layers/postgres/index.ts"
 import { makeKvDriver } from "../../../src/layers/postgres/kv/driver.ts"
 import { serverUrl } from "../../servers/index.ts"
+import { machinePace } from "../../../src/testing/pace.ts"
 
 /** A schema that no other test uses. */
 export const freshSchema = (): string => `t-${globalThis.crypto.randomUUID().slice(0, 13)}`
@@ -65,7 +66,10 @@ export const eventually = <E, R>(what: string, question: Effect.Effect<boolean, 
   question.pipe(
     Effect.repeat({ until: (yes) => yes, schedule: Schedule.spaced("10 millis") }),
     Effect.asVoid,
-    Effect.timeoutOrElse({ duration: "20 seconds", orElse: () => Effect.die(new Error(`not in 20 seconds: ${what}`)) })
+    Effect.timeoutOrElse({
+      duration: 20_000 * machinePace,
+      orElse: () => Effect.die(new Error(`not in ${20 * machinePace} seconds: ${what}`))
+    })
   )
 
 /** How long an effect took, in milliseconds, and what it gave. */

@@ -7,6 +7,7 @@ import type { Redis } from "ioredis"
 import type * as Room from "../../../src/layers/redis/index.ts"
 import type * as Queue from "../../../src/Queue.ts"
 import { type RedisServer, type ServerError, withRedis } from "../../servers/index.ts"
+import { machinePace } from "../../../src/testing/pace.ts"
 
 /** Started when a test first asks for it, and ended when all tests of the file have. */
 export const once = <A, E>(start: Effect.Effect<A, E, Scope.Scope>): Effect.Effect<A> => {
@@ -28,7 +29,10 @@ export const eventually = <E, R>(what: string, question: Effect.Effect<boolean, 
   question.pipe(
     Effect.repeat({ until: (yes) => yes, schedule: Schedule.spaced("10 millis") }),
     Effect.asVoid,
-    Effect.timeoutOrElse({ duration: "20 seconds", orElse: () => Effect.die(new Error(`not in 20 seconds: ${what}`)) })
+    Effect.timeoutOrElse({
+      duration: 20_000 * machinePace,
+      orElse: () => Effect.die(new Error(`not in ${20 * machinePace} seconds: ${what}`))
+    })
   )
 
 /** Everything a failure may be printed as. */
