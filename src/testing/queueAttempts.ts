@@ -219,12 +219,14 @@ export const queueAttemptsSuite = <E>(name: string, options: QueueAttemptsSuiteO
           const Jobs = Queue.define(yield* queueName, { payload: Schema.Finite, retry: { times: 0 } })
           const seen: Array<readonly [number, number, number]> = []
           yield* Effect.gen(function* () {
+            // Twenty of them are waited for, and none has to be kept.
+            const short = lease / 3
             const line = {
-              another: (millis = lease) => driver.consumer(Jobs.name, { lease: millis, prefetch: 8 }),
+              another: (millis = short) => driver.consumer(Jobs.name, { lease: millis, prefetch: 8 }),
               stats: driver.stats(Jobs.name)
             }
             const lose = Effect.fnUntraced(function* (n: number) {
-              const holder = yield* losing(options, line, lease)
+              const holder = yield* losing(options, line, short)
               yield* holder.consumer.ready
               assert.lengthOf(yield* holder.consumer.claim({ max: n, start: 0 }), n)
               yield* holder.lose
