@@ -6,9 +6,13 @@
  * second a claim looks at everything. Where that takes long, since the snapshot is old, it is done as seldom as keeps it a twentieth of the
  * time: a queue gets slower by that much, and does not stop.
  */
+import { numbersInDraw } from "../schema/queueTables.ts"
 
-/** Numbers given out and not committed yet lie behind the lowest that was claimed, by as many as are published in the meantime. */
-const slack = 5_000
+/**
+ * Numbers given out and not committed yet lie behind the lowest that was claimed, by as many as are published in the meantime: those of 500
+ * calls, or of 8,000 messages in large ones.
+ */
+const slack = 500 * numbersInDraw
 const lookAtAllEvery = 1_000
 const shareOfLooks = 20
 

@@ -9,8 +9,11 @@
 const hot = `WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_insert_threshold = -1,
     autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 50000, autovacuum_vacuum_cost_delay = 0, vacuum_truncate = off)`
 
-/** Message numbers that come with one draw: drawing, and logging what was drawn, cost more than numbering. */
-export const numbersInDraw = 1_024
+/**
+ * Message numbers that come with one draw: drawing costs more than numbering. Every call leaves the rest of its last draw out, so that
+ * more in a draw would put calls further apart than the slack of marks.ts allows for.
+ */
+export const numbersInDraw = 16
 
 /** What a message is made of, in every table that holds one. */
 const record = `id text COLLATE "C" NOT NULL, name text NOT NULL, head text, payload text NOT NULL`
@@ -20,7 +23,6 @@ export const queueTables: ReadonlyArray<string> = [
   `CREATE TABLE seams.queue (
     q int PRIMARY KEY DEFAULT (1 + floor(random() * 2000000000))::int, name text COLLATE "C" NOT NULL UNIQUE,
     paused boolean NOT NULL DEFAULT false)`,
-  // A call that accepts up to 1,024 messages draws once, and numbers them from there.
   `CREATE SEQUENCE seams.message_number AS bigint INCREMENT BY ${numbersInDraw}`,
   `CREATE SEQUENCE seams.claim_number AS bigint`,
   // Messages without a delay, priority, group or time to live: claimed in the order of seq.
