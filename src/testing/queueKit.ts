@@ -58,7 +58,7 @@ export const can = (
 export interface QueueDriverSuiteOptions<E> {
   /** Opens the driver; run once per test. Tests use queues of their own, so a shared store is welcome. */
   readonly driver: Effect.Effect<Driver, E, Scope.Scope>
-  /** Lets that many milliseconds pass on the queue's clock: `TestClock.adjust`, or `Effect.sleep`. */
+  /** Lets that many milliseconds pass on the queue's clock: `TestClock.adjust`, or {@link advanceLive}. */
   readonly advance: (millis: number) => Effect.Effect<void>
   readonly clock: SuiteClock
   /**
@@ -78,6 +78,14 @@ export interface QueueDriverSuiteOptions<E> {
    */
   readonly pushes?: boolean | undefined
 }
+
+/**
+ * `advance` on a live clock. It sleeps a little longer: a timer may end before the clock that dates messages is there.
+ *
+ * @since 0.1.0
+ * @category options
+ */
+export const advanceLive = (millis: number): Effect.Effect<void> => Effect.sleep(millis + 5)
 
 /** The scoped test of a suite: under `TestClock`, or live. */
 export const tester = (clock: SuiteClock): typeof it.effect => (clock === "virtual" ? it.effect : it.live)

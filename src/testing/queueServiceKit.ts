@@ -34,7 +34,7 @@ import { machinePace } from "./pace.ts"
 export interface QueueSuiteOptions<E = never> {
   /** The backend. It is built for every case; cases use queues of their own, so the store behind it may be a shared one. */
   readonly layer: Layer.Layer<Queue.Queue, E>
-  /** Lets that many milliseconds pass on the queue's clock: `TestClock.adjust`, or `Effect.sleep`. */
+  /** Lets that many milliseconds pass on the queue's clock: `TestClock.adjust`, or `advanceLive`. */
   readonly advance: (millis: number) => Effect.Effect<void>
   /** `"virtual"` when the queue follows the Effect clock, `"live"` for a server with a clock of its own. */
   readonly clock: SuiteClock

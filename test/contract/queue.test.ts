@@ -1,7 +1,7 @@
-import { Effect } from "effect"
 import { TestClock } from "effect/testing"
 import { layer, layerKv, layerQueue, layerQueueWith } from "../../src/layers/memory/index.ts"
 import { queueSuite } from "../../src/testing/queueSuite.ts"
+import { advanceLive } from "../../src/testing/queueKit.ts"
 
 const memory = {
   layer: layerQueue,
@@ -10,4 +10,4 @@ const memory = {
 } satisfies Partial<Parameters<typeof queueSuite>[1]>
 
 queueSuite("memory", { ...memory, advance: TestClock.adjust, clock: "virtual" })
-queueSuite("memory, live clock", { ...memory, advance: (millis) => Effect.sleep(millis), clock: "live" })
+queueSuite("memory, live clock", { ...memory, advance: advanceLive, clock: "live" })

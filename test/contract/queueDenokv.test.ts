@@ -4,6 +4,7 @@ import * as Kv from "../../src/Kv.ts"
 import * as DenoKv from "../../src/layers/denokv/index.ts"
 import * as Queue from "../../src/Queue.ts"
 import { queueDriverSuite, queueSuite } from "../../src/testing/queueSuite.ts"
+import { advanceLive } from "../../src/testing/queueKit.ts"
 
 const inMemory = { path: ":memory:" } as const
 
@@ -24,7 +25,7 @@ queueSuite("denokv in memory", {
     kv: DenoKv.layerKv(inMemory),
     withDeadLetters: (deadLetters) => DenoKv.layerQueue({ ...inMemory, deadLetters })
   },
-  advance: (millis) => Effect.sleep(millis),
+  advance: advanceLive,
   clock: "live",
   pace: 3
 })

@@ -8,6 +8,7 @@ import { queueModelSuite } from "../../src/testing/queueModel.ts"
 import { queueAttemptsSuite, queueDriverSuite, queueSuite } from "../../src/testing/queueSuite.ts"
 import { temporaryFile } from "../support/processes.ts"
 import { advanceSettled } from "../support/settled.ts"
+import { advanceLive } from "../../src/testing/queueKit.ts"
 
 /** `portable`: a Kv that holds no more than every Kv can, eight checks per commit for one. */
 for (const limits of ["natural", "portable"] as const) {
@@ -49,14 +50,14 @@ queueSuite("over SQLite in memory", {
 
 queueDriverSuite("over a SQLite file, live clock", {
   driver: Effect.flatMap(temporaryFile, (filename) => overSqlite({ filename })),
-  advance: (millis) => Effect.sleep(millis),
+  advance: advanceLive,
   clock: "live",
   // Each commit waits for the disk.
   pace: 2
 })
 queueAttemptsSuite("over a SQLite file, live clock", {
   driver: Effect.flatMap(temporaryFile, (filename) => overSqlite({ filename })),
-  advance: (millis) => Effect.sleep(millis),
+  advance: advanceLive,
   clock: "live",
   // Each commit waits for the disk.
   pace: 2

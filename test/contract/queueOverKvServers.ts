@@ -3,6 +3,7 @@ import { Context, Effect, Layer } from "effect"
 import * as Kv from "../../src/Kv.ts"
 import * as Queue from "../../src/Queue.ts"
 import { queueAttemptsSuite, queueDriverSuite, queueSuite } from "../../src/testing/queueSuite.ts"
+import { advanceLive } from "../../src/testing/queueKit.ts"
 
 type Takeover = "deadline" | "observed"
 
@@ -10,7 +11,7 @@ const driverOver = <E>(kv: Layer.Layer<Kv.Kv, E>) =>
   Effect.flatMap(Layer.build(Layer.fresh(kv)), (context) => Queue.makeKvQueueDriver(Context.get(context, Kv.Kv)))
 
 // A step of this queue is several round trips.
-const live = { advance: (millis: number) => Effect.sleep(millis), clock: "live", pace: 3 } as const
+const live = { advance: advanceLive, clock: "live", pace: 3 } as const
 
 /** All of the contract. */
 export const queueOverKvSuites = <E>(name: string, kv: Layer.Layer<Kv.Kv, E>, takeover?: Takeover): void => {

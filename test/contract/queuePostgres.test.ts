@@ -2,12 +2,13 @@ import { Effect, type Layer } from "effect"
 import * as Postgres from "../../src/layers/postgres/index.ts"
 import { queueAttemptsSuite, queueDriverSuite, queueSuite } from "../../src/testing/queueSuite.ts"
 import { over, server } from "./postgresBackends.ts"
+import { advanceLive } from "../../src/testing/queueKit.ts"
 
 const schema = "queue-suite"
 const driver = Effect.flatMap(server, (one) =>
   Effect.flatMap(Postgres.makeConnection({ ...one, schema }), Postgres.makeQueueDriver)
 )
-const live = { advance: (millis: number) => Effect.sleep(millis), clock: "live", capabilities: {} } as const
+const live = { advance: advanceLive, clock: "live", capabilities: {} } as const
 const on = <A, E>(layer: (all: Postgres.Options) => Layer.Layer<A, E>, more: Postgres.Options = {}) =>
   over(layer, { schema, ...more })
 

@@ -5,6 +5,7 @@ import * as RabbitMq from "../../src/layers/rabbitmq/index.ts"
 import { queueAttemptsSuite, queueDriverSuite, queueSuite } from "../../src/testing/queueSuite.ts"
 import { cut } from "../layers/rabbitmq/support.ts"
 import { serverUrl } from "../servers/index.ts"
+import { advanceLive } from "../../src/testing/queueKit.ts"
 
 /** A machine that is slow, or that others use too, needs longer waits; the order of events is the same. */
 const pace = Number(process.env["SEAMS_TEST_PACE"] ?? 1)
@@ -19,7 +20,7 @@ const partsOf = (queueType: "quorum" | "classic") => {
   const connected = Effect.flatMap(given, RabbitMq.makeConnection)
   const driver = Effect.flatMap(connected, (connection) => RabbitMq.makeQueueDriver(connection, { queueType }))
   const live = {
-    advance: (millis: number) => Effect.sleep(millis),
+    advance: advanceLive,
     clock: "live",
     pace,
     pushes: true,

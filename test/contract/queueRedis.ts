@@ -3,6 +3,7 @@ import { Effect, type Layer } from "effect"
 import * as Redis from "../../src/layers/redis/index.ts"
 import { queueAttemptsSuite, queueDriverSuite, queueSuite } from "../../src/testing/queueSuite.ts"
 import { over, type standalone } from "./redisBackends.ts"
+import { advanceLive } from "../../src/testing/queueKit.ts"
 
 const partsOf = (connect: typeof standalone, options: Redis.ConnectionOptions, scripts: boolean) => {
   const given: Redis.Options = { namespace: "queue-suite", ...options }
@@ -11,7 +12,7 @@ const partsOf = (connect: typeof standalone, options: Redis.ConnectionOptions, s
       Effect.flatMap(Redis.makeConnection({ ...given, ...one }), Redis.makeQueueDriver)
     ),
     live: {
-      advance: (millis: number) => Effect.sleep(millis),
+      advance: advanceLive,
       clock: "live",
       // Without scripts an operation is several round trips, and is done again when others came between.
       pace: scripts ? 1 : 2,

@@ -5,6 +5,7 @@ import * as path from "node:path"
 import * as Sqlite from "../../src/layers/sqlite/index.ts"
 import { queueSuite } from "../../src/testing/queueSuite.ts"
 import { advanceSettled } from "../support/settled.ts"
+import { advanceLive } from "../../src/testing/queueKit.ts"
 
 const inMemory = { filename: ":memory:" } as const
 const temporaryFile = Effect.acquireRelease(
@@ -30,6 +31,6 @@ queueSuite("sqlite in memory", {
 queueSuite("sqlite file, live clock", {
   layer: inFile(Sqlite.layerQueue),
   sharedLayer: inFile(Sqlite.layer),
-  advance: (millis) => Effect.sleep(millis),
+  advance: advanceLive,
   clock: "live"
 })
