@@ -14,7 +14,7 @@ import * as TestClock from "effect/testing/TestClock"
 import { makeMessageIds } from "../internal/ids.ts"
 import { pack } from "../internal/keyCodec.ts"
 import * as Kv from "../Kv.ts"
-import { machinePace } from "./pace.ts"
+import { advanceLive, machinePace } from "./pace.ts"
 
 /**
  * What the Kv contract suite needs to know of a backend.
@@ -74,8 +74,7 @@ export interface Cases {
 export const casesOver = <E>(layer: Layer.Layer<Kv.Kv, E>, options: KvSuiteOptions<E>): Cases => {
   const virtual = options.clock === "virtual"
   const live = (millis: number) => (virtual ? TestClock.withLive(Effect.sleep(millis)) : Effect.sleep(millis))
-  const advance =
-    options.advance ?? ((millis: number) => (virtual ? TestClock.adjust(millis) : Effect.sleep(millis + 5)))
+  const advance = options.advance ?? ((millis: number) => (virtual ? TestClock.adjust(millis) : advanceLive(millis)))
   const pause = live(1)
   const settle: Case["settle"] = (effect) =>
     virtual

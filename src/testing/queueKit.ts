@@ -79,14 +79,6 @@ export interface QueueDriverSuiteOptions<E> {
   readonly pushes?: boolean | undefined
 }
 
-/**
- * `advance` on a live clock. It sleeps a little longer: a timer may end before the clock that dates messages is there.
- *
- * @since 0.1.0
- * @category options
- */
-export const advanceLive = (millis: number): Effect.Effect<void> => Effect.sleep(millis + 5)
-
 /** The scoped test of a suite: under `TestClock`, or live. */
 export const tester = (clock: SuiteClock): typeof it.effect => (clock === "virtual" ? it.effect : it.live)
 

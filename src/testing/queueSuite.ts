@@ -16,7 +16,7 @@ import { workerCases } from "./queueWorkerCases.ts"
 export { queueAttemptsSuite } from "./queueAttempts.ts"
 export type { QueueAttemptsSuiteOptions, QueueProcess } from "./queueAttempts.ts"
 export { queueDriverSuite } from "./queueDriverSuite.ts"
-export { advanceLive } from "./queueKit.ts"
+export { advanceLive } from "./pace.ts"
 export type { QueueDriverSuiteOptions, SuiteCapabilities, SuiteClock } from "./queueKit.ts"
 export type { QueueSuiteOptions } from "./queueServiceKit.ts"
 

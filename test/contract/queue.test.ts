@@ -1,7 +1,7 @@
 import { TestClock } from "effect/testing"
 import { layer, layerKv, layerQueue, layerQueueWith } from "../../src/layers/memory/index.ts"
 import { queueSuite } from "../../src/testing/queueSuite.ts"
-import { advanceLive } from "../../src/testing/queueKit.ts"
+import { advanceLive } from "../../src/testing/pace.ts"
 
 const memory = {
   layer: layerQueue,

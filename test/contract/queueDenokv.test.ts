@@ -4,7 +4,7 @@ import * as Kv from "../../src/Kv.ts"
 import * as DenoKv from "../../src/layers/denokv/index.ts"
 import * as Queue from "../../src/Queue.ts"
 import { queueDriverSuite, queueSuite } from "../../src/testing/queueSuite.ts"
-import { advanceLive } from "../../src/testing/queueKit.ts"
+import { advanceLive } from "../../src/testing/pace.ts"
 
 const inMemory = { path: ":memory:" } as const
 

@@ -8,7 +8,7 @@ import { queueModelSuite } from "../../src/testing/queueModel.ts"
 import { queueAttemptsSuite, queueDriverSuite, queueSuite } from "../../src/testing/queueSuite.ts"
 import { temporaryFile } from "../support/processes.ts"
 import { advanceSettled } from "../support/settled.ts"
-import { advanceLive } from "../../src/testing/queueKit.ts"
+import { advanceLive } from "../../src/testing/pace.ts"
 
 /** `portable`: a Kv that holds no more than every Kv can, eight checks per commit for one. */
 for (const limits of ["natural", "portable"] as const) {

@@ -3,7 +3,7 @@ import { Context, Effect, Layer } from "effect"
 import * as Kv from "../../src/Kv.ts"
 import * as Queue from "../../src/Queue.ts"
 import { queueAttemptsSuite, queueDriverSuite, queueSuite } from "../../src/testing/queueSuite.ts"
-import { advanceLive } from "../../src/testing/queueKit.ts"
+import { advanceLive } from "../../src/testing/pace.ts"
 
 type Takeover = "deadline" | "observed"
 

@@ -2,7 +2,7 @@ import { Effect, type Layer } from "effect"
 import * as Postgres from "../../src/layers/postgres/index.ts"
 import { queueAttemptsSuite, queueDriverSuite, queueSuite } from "../../src/testing/queueSuite.ts"
 import { over, server } from "./postgresBackends.ts"
-import { advanceLive } from "../../src/testing/queueKit.ts"
+import { advanceLive } from "../../src/testing/pace.ts"
 
 const schema = "queue-suite"
 const driver = Effect.flatMap(server, (one) =>

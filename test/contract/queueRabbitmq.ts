@@ -5,10 +5,7 @@ import * as RabbitMq from "../../src/layers/rabbitmq/index.ts"
 import { queueAttemptsSuite, queueDriverSuite, queueSuite } from "../../src/testing/queueSuite.ts"
 import { cut } from "../layers/rabbitmq/support.ts"
 import { serverUrl } from "../servers/index.ts"
-import { advanceLive } from "../../src/testing/queueKit.ts"
-
-/** A machine that is slow, or that others use too, needs longer waits; the order of events is the same. */
-const pace = Number(process.env["SEAMS_TEST_PACE"] ?? 1)
+import { advanceLive } from "../../src/testing/pace.ts"
 
 const partsOf = (queueType: "quorum" | "classic") => {
   const name = `RabbitMQ (${queueType} queues)`
@@ -22,7 +19,6 @@ const partsOf = (queueType: "quorum" | "classic") => {
   const live = {
     advance: advanceLive,
     clock: "live",
-    pace,
     pushes: true,
     capabilities: {
       priority: false,

@@ -3,7 +3,7 @@ import { Effect, type Layer } from "effect"
 import * as Redis from "../../src/layers/redis/index.ts"
 import { queueAttemptsSuite, queueDriverSuite, queueSuite } from "../../src/testing/queueSuite.ts"
 import { over, type standalone } from "./redisBackends.ts"
-import { advanceLive } from "../../src/testing/queueKit.ts"
+import { advanceLive } from "../../src/testing/pace.ts"
 
 const partsOf = (connect: typeof standalone, options: Redis.ConnectionOptions, scripts: boolean) => {
   const given: Redis.Options = { namespace: "queue-suite", ...options }

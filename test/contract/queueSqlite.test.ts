@@ -5,7 +5,7 @@ import * as path from "node:path"
 import * as Sqlite from "../../src/layers/sqlite/index.ts"
 import { queueSuite } from "../../src/testing/queueSuite.ts"
 import { advanceSettled } from "../support/settled.ts"
-import { advanceLive } from "../../src/testing/queueKit.ts"
+import { advanceLive } from "../../src/testing/pace.ts"
 
 const inMemory = { filename: ":memory:" } as const
 const temporaryFile = Effect.acquireRelease(

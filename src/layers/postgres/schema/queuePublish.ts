@@ -80,7 +80,7 @@ const known = `CREATE FUNCTION seams.known(_qs int[]) RETURNS void LANGUAGE plpg
     END LOOP;
   END $$`
 
-/** Milliseconds after which a call with many callers' messages gives way (55P03): one may wait for a key or an id of an open transaction. */
+/** A call with the messages of many callers gives way after 100 ms (55P03): one may wait for a key or an id of an open transaction. */
 const hasty = (patient: string) => `IF NOT ${patient} THEN PERFORM set_config('lock_timeout', '100', true); END IF;`
 
 /**
